@@ -1,0 +1,42 @@
+/** fs-verity digest algorithms and digests as hex, the way composefs names them. */
+
+/** The hash of a repository, an image or a digest. Blocks are always 4096 bytes, without salt. */
+export type HashName = "sha256" | "sha512";
+
+/** Digest size in bytes. */
+export const DIGEST_SIZE: Readonly<Record<HashName, number>> = { sha256: 32, sha512: 64 };
+
+/** The number that the kernel's fs-verity interface gives a hash (`FS_VERITY_HASH_ALG_*`). */
+export const VERITY_ALGORITHM: Readonly<Record<HashName, number>> = { sha256: 1, sha512: 2 };
+
+const HEX = "0123456789abcdef";
+
+/** Lower-case hex of bytes. */
+export function toHex(bytes: Uint8Array): string {
+  let out = "";
+  for (const byte of bytes) out += HEX[byte >> 4]! + HEX[byte & 15]!;
+  return out;
+}
+
+/** Bytes of a hex string in either case; `undefined` if it is not hex of even length. */
+export function fromHex(hex: string): Uint8Array | undefined {
+  if (hex.length % 2 !== 0) return undefined;
+  const out = new Uint8Array(hex.length / 2);
+  for (let i = 0; i < out.length; i++) {
+    const high = HEX.indexOf(hex[2 * i]!.toLowerCase());
+    const low = HEX.indexOf(hex[2 * i + 1]!.toLowerCase());
+    if (high < 0 || low < 0) return undefined;
+    out[i] = high * 16 + low;
+  }
+  return out;
+}
+
+/** The hash whose digests have this many hex digits; `undefined` if none has. */
+export function hashOfHexLength(digits: number): HashName | undefined {
+  return digits === 64 ? "sha256" : digits === 128 ? "sha512" : undefined;
+}
+
+/** Path of an object below a repository's `objects/`: `xx/rest`. */
+export function objectPath(hex: string): string {
+  return `${hex.slice(0, 2)}/${hex.slice(2)}`;
+}
