@@ -8,6 +8,9 @@
 declare const brand: unique symbol;
 export type ByteString = string & { readonly [brand]: "bytes" };
 
+/** A string that is text. A `ByteString` is not assignable to it, so that bytes are not encoded twice. */
+export type Text = string & { readonly [brand]?: never };
+
 const CHUNK = 0x2000;
 
 /** The bytes as a byte string. */

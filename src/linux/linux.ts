@@ -3,12 +3,13 @@
  * in the running system). Names and constants are the kernel's. All calls are synchronous and work on file
  * descriptors; all of them throw `LinuxError` and nothing else. EINTR is retried by the provider.
  *
- * Paths are `string` (UTF-8) or `Uint8Array` (bytes as they are, for names that come from images); neither may hold NUL.
+ * Paths are text (UTF-8) or `Uint8Array` (bytes as they are, for names that come from images: `toBytes(name)`); neither
+ * may hold NUL.
  */
-import type { ByteString } from "../formats/bytestring.ts";
+import type { ByteString, Text } from "../formats/bytestring.ts";
 
 export type Fd = number;
-export type Path = string | Uint8Array;
+export type Path = Text | Uint8Array;
 
 /** A system call that failed. */
 export class LinuxError extends Error {
@@ -150,6 +151,7 @@ export interface Linux {
   umount2(target: Path, flags: number): void;
 
   unshare(flags: number): void;
+  /** In Node, `unshare` and `setns` act on the calling thread. */
   setns(fd: Fd, nstype: number): void;
   geteuid(): number;
   /** Replaces the process. Returns only by throwing. */
