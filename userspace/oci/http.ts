@@ -1,0 +1,252 @@
+/**
+ * HTTP as registries need it: redirects that do not carry credentials to another host, retries with back-off, time-outs,
+ * proxies from the environment.
+ */
+import { setTimeout as delay } from "node:timers/promises";
+import { Agent, type Dispatcher, EnvHttpProxyAgent, request } from "undici";
+import product from "../../package.json" with { type: "json" };
+
+export const USER_AGENT = `cfsboot/${product.version}`;
+
+const CONNECT_TIMEOUT = 15_000;
+/** For the response to begin, and between two pieces of it. */
+const IDLE_TIMEOUT = 60_000;
+const ATTEMPTS = 5;
+const REDIRECTS = 5;
+/** Longest wait that a server may ask for with Retry-After, in milliseconds. */
+const LONGEST_DELAY = 60_000;
+/** How much of an error response is read for its message. */
+const ERROR_BODY_LIMIT = 64 * 1024;
+
+export interface HttpOptions {
+  /** Whether certificates are checked. Also, whether a redirect may leave HTTPS: only where they are not. */
+  readonly tlsVerify: boolean;
+  /** Milliseconds before the first retry; doubled for each further one. */
+  readonly retryDelay?: number | undefined;
+}
+
+export interface SendOptions {
+  readonly headers?: Readonly<Record<string, string>>;
+  /** Sent to the URL's own origin, never to another one that it redirects to. */
+  readonly authorization?: string | undefined;
+  /** A form to be sent with POST instead of GET. */
+  readonly form?: URLSearchParams;
+  readonly signal?: AbortSignal | undefined;
+  /** Also retry when nobody listens or the name is unknown: for hosts that have answered before. */
+  readonly patient?: boolean;
+}
+
+export interface HttpResponse {
+  readonly status: number;
+  /** A header's value; lines that are repeated are joined with a comma. */
+  header(name: string): string | undefined;
+  /** To be read, or discarded with `discard`. Errors of the connection surface here. */
+  readonly body: AsyncIterable<Uint8Array>;
+  discard(): Promise<void>;
+}
+
+/** A response that is not what was asked for. `status` is its HTTP status. */
+export class HttpStatusError extends Error {
+  readonly status: number;
+  constructor(status: number, message: string) {
+    super(message);
+    this.status = status;
+  }
+}
+
+export class HttpClient {
+  readonly #options: HttpOptions;
+  readonly #direct: Agent;
+  readonly #proxied: EnvHttpProxyAgent;
+
+  constructor(options: HttpOptions) {
+    this.#options = options;
+    const tls = { rejectUnauthorized: options.tlsVerify };
+    const common = {
+      connect: { ...tls, timeout: CONNECT_TIMEOUT },
+      headersTimeout: IDLE_TIMEOUT,
+      bodyTimeout: IDLE_TIMEOUT,
+    };
+    this.#direct = new Agent(common);
+    this.#proxied = new EnvHttpProxyAgent({ ...common, requestTls: tls });
+  }
+
+  /** Ends all connections, also those in use. */
+  async close(): Promise<void> {
+    await Promise.all([this.#direct.destroy(), this.#proxied.destroy()]);
+  }
+
+  /**
+   * Requests `url`, following redirects. Connection errors, 429 and 5xx are retried; the last such response is
+   * returned like any other.
+   */
+  async send(url: URL, options: SendOptions = {}): Promise<HttpResponse> {
+    for (let attempt = 1; ; attempt++) {
+      let wait = this.#backoff(attempt);
+      try {
+        const response = await this.#follow(url, options);
+        const transient = response.status === 429 || response.status >= 500;
+        if (!transient || attempt === ATTEMPTS) return response;
+        wait = retryAfter(response.header("retry-after")) ?? wait;
+        await response.discard();
+      } catch (error) {
+        options.signal?.throwIfAborted();
+        if (attempt === ATTEMPTS || !isTransient(error, options.patient === true)) throw error;
+      }
+      await delay(wait, undefined, { signal: options.signal });
+    }
+  }
+
+  /** Waits as after the `attempt`-th failure. */
+  async pause(attempt: number, signal: AbortSignal | undefined): Promise<void> {
+    await delay(this.#backoff(attempt), undefined, { signal });
+  }
+
+  /** Milliseconds to wait after the `attempt`-th failure: twice as long each time, spread by a quarter. */
+  #backoff(attempt: number): number {
+    const base = (this.#options.retryDelay ?? 500) * 2 ** (attempt - 1);
+    return Math.min(LONGEST_DELAY, base * (0.75 + Math.random() / 2));
+  }
+
+  async #follow(start: URL, options: SendOptions): Promise<HttpResponse> {
+    let url = start;
+    for (let hops = 0; ; hops++) {
+      const response = await this.#once(url, url.origin === start.origin, options);
+      const location = response.header("location");
+      if (![301, 302, 303, 307, 308].includes(response.status) || location === undefined)
+        return response;
+      await response.discard();
+      if (options.form !== undefined) throw new Error(`${display(url)}: redirects what was posted`);
+      if (hops === REDIRECTS)
+        throw new Error(`${display(start)}: more than ${REDIRECTS} redirects`);
+      if (!URL.canParse(location, url.href))
+        throw new Error(`${display(url)}: redirects to no URL`);
+      const next = new URL(location, url);
+      if (next.protocol !== "https:" && next.protocol !== "http:")
+        throw new Error(`${display(url)}: redirects to ${next.protocol}`);
+      if (url.protocol === "https:" && next.protocol === "http:" && this.#options.tlsVerify)
+        throw new Error(`${display(url)}: redirects from HTTPS to HTTP (${display(next)})`);
+      url = next;
+    }
+  }
+
+  async #once(url: URL, sameOrigin: boolean, options: SendOptions): Promise<HttpResponse> {
+    const headers: Record<string, string> = { "user-agent": USER_AGENT, ...options.headers };
+    if (sameOrigin && options.authorization !== undefined)
+      headers.authorization = options.authorization;
+    if (options.form !== undefined) headers["content-type"] = "application/x-www-form-urlencoded";
+    let data: Dispatcher.ResponseData;
+    try {
+      data = await request(url, {
+        method: options.form === undefined ? "GET" : "POST",
+        body: options.form?.toString() ?? null,
+        headers,
+        dispatcher: isLoopback(url.hostname) ? this.#direct : this.#proxied,
+        signal: options.signal ?? null,
+      });
+    } catch (error) {
+      throw new Error(display(url), { cause: plain(error) });
+    }
+    return {
+      status: data.statusCode,
+      header: (name) => {
+        const value = data.headers[name];
+        return Array.isArray(value) ? value.join(", ") : value;
+      },
+      body: data.body,
+      discard: () => data.body.dump({ limit: ERROR_BODY_LIMIT }).catch(() => {}),
+    };
+  }
+}
+
+/** Whether a host name (as in a URL) is this machine's own loopback, which no proxy is asked for. */
+export function isLoopback(hostname: string): boolean {
+  return (
+    hostname === "localhost" ||
+    hostname.endsWith(".localhost") ||
+    hostname === "[::1]" ||
+    /^127\.\d+\.\d+\.\d+$/.test(hostname)
+  );
+}
+
+/** A URL for messages: without query and user, which may hold secrets. */
+export function display(url: URL): string {
+  return url.origin + url.pathname;
+}
+
+/** Reads a body whole. Throws if it is longer than `limit` bytes. */
+export async function readBody(response: HttpResponse, limit: number): Promise<Uint8Array> {
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  for await (const chunk of response.body) {
+    size += chunk.length;
+    if (size > limit) throw new Error(`longer than ${limit} bytes`);
+    chunks.push(chunk);
+  }
+  return new Uint8Array(Buffer.concat(chunks, size));
+}
+
+/** The error that a response stands for: its status and, from a registry, the message inside. */
+export async function statusError(url: URL, response: HttpResponse): Promise<HttpStatusError> {
+  const why = await errorMessage(response);
+  const text = `${display(url)}: HTTP status ${response.status}${why === "" ? "" : ` (${why})`}`;
+  return new HttpStatusError(response.status, text);
+}
+
+async function errorMessage(response: HttpResponse): Promise<string> {
+  try {
+    const body = await readBody(response, ERROR_BODY_LIMIT);
+    const { errors } = JSON.parse(Buffer.from(body).toString()) as { errors?: unknown };
+    const [first] = Array.isArray(errors) ? errors : [];
+    const { code, message } = first as { code?: unknown; message?: unknown };
+    const text = [code, message]
+      .filter((part) => typeof part === "string" && part !== "")
+      .join(": ");
+    return text.replace(/[\x00-\x1f\x7f-\x9f]/g, " ").slice(0, 300);
+  } catch {
+    return ""; // the status says enough
+  }
+}
+
+function retryAfter(value: string | undefined): number | undefined {
+  if (value === undefined) return undefined;
+  const wait = /^\d+$/.test(value) ? Number(value) * 1000 : Date.parse(value) - Date.now();
+  return Number.isNaN(wait) ? undefined : Math.min(LONGEST_DELAY, Math.max(0, wait));
+}
+
+/** The codes of an error and of what caused it. */
+export function errorCodes(error: unknown): string[] {
+  const codes: string[] = [];
+  for (let at = error; at instanceof Error; at = at.cause) {
+    const { code } = at as { code?: unknown };
+    if (typeof code === "string") codes.push(code);
+  }
+  return codes;
+}
+
+const TRANSIENT = new Set([
+  "ECONNRESET",
+  "ECONNABORTED",
+  "EPIPE",
+  "ETIMEDOUT",
+  "EAI_AGAIN",
+  "ENETUNREACH",
+  "EHOSTUNREACH",
+  "UND_ERR_SOCKET",
+  "UND_ERR_CONNECT_TIMEOUT",
+  "UND_ERR_HEADERS_TIMEOUT",
+  "UND_ERR_BODY_TIMEOUT",
+  "UND_ERR_RES_CONTENT_LENGTH_MISMATCH",
+]);
+
+/** Whether trying again may help. `patient`: also when nobody listens, as while a server restarts. */
+export function isTransient(error: unknown, patient: boolean): boolean {
+  return errorCodes(error).some(
+    (code) => TRANSIENT.has(code) || (patient && (code === "ECONNREFUSED" || code === "ENOTFOUND")),
+  );
+}
+
+/** An error with several causes (one per address that was tried) has an empty message: the first cause says it. */
+function plain(error: unknown): unknown {
+  return error instanceof AggregateError && error.errors.length > 0 ? error.errors[0] : error;
+}
