@@ -1,0 +1,108 @@
+/**
+ * zstd: node:zlib's where it has one (Node 22.15 and newer), else WebAssembly to compress and JavaScript to decompress.
+ * Importing this module on an old Node loads the WebAssembly.
+ */
+import { pipeline, Readable } from "node:stream";
+import zlib from "node:zlib";
+import { Decompress } from "fzstd";
+import type { Zstd } from "../src/formats/splitstream.ts";
+import { ZstdFrames } from "../src/formats/zstd-frames.ts";
+
+/** zstd's own default, which the reference implementation uses. */
+const LEVEL = 3;
+const OUTPUT_CHUNK = 1 << 17;
+/** What the JavaScript decoder is given at once. A block of four bytes can become 128 KiB, so this bounds its memory. */
+const SCRIPT_INPUT = 1 << 12;
+
+type Compress = (data: Uint8Array) => Uint8Array;
+type DecompressPiece = (piece: Uint8Array) => Uint8Array[];
+
+const native = typeof zlib.zstdDecompressSync === "function";
+
+/** zstd for splitstreams. */
+export const zstd: Zstd = {
+  compress: native ? compressNative : await compressWebAssembly(),
+  decompress(data, limit) {
+    const frames = new ZstdFrames();
+    const pieces = frames.push(data);
+    frames.end();
+    const out: Uint8Array[] = [];
+    let size = 0;
+    for (const chunk of native ? decompressFrames(pieces, limit) : decompressInScript(pieces)) {
+      size += chunk.length;
+      if (size > limit) throw new Error(`more than ${limit} bytes when decompressed`);
+      out.push(chunk);
+    }
+    return Buffer.concat(out, size);
+  },
+};
+
+/** Decompresses zstd of any number of frames as it arrives. Throws if the data is cut off or is not zstd. */
+export async function* decompressZstd(
+  source: AsyncIterable<Uint8Array>,
+): AsyncGenerator<Uint8Array> {
+  if (native) {
+    const decoder = zlib.createZstdDecompress({ chunkSize: OUTPUT_CHUNK });
+    // pipeline destroys all of it when any of it fails or the reader of `decoder` stops; the error arrives there.
+    pipeline(Readable.from(cutAtFrames(source)), decoder, () => {});
+    yield* decoder;
+  } else {
+    const decode = scriptDecoder();
+    for await (const piece of cutAtFrames(source)) {
+      for (let at = 0; at < piece.length; at += SCRIPT_INPUT) {
+        yield* decode(piece.subarray(at, at + SCRIPT_INPUT));
+      }
+    }
+  }
+}
+
+/** node:zlib decodes one frame per write and drops what follows in the same write: so each write is of one frame. */
+async function* cutAtFrames(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  const frames = new ZstdFrames();
+  for await (const chunk of source) yield* frames.push(chunk);
+  frames.end();
+}
+
+function compressNative(data: Uint8Array): Uint8Array {
+  return zlib.zstdCompressSync(data, {
+    params: { [zlib.constants.ZSTD_c_compressionLevel]: LEVEL },
+  });
+}
+
+async function compressWebAssembly(): Promise<Compress> {
+  const { Zstd } = await import("@hpcc-js/wasm-zstd");
+  const wasm = await Zstd.load();
+  return (data) => wasm.compress(data, LEVEL);
+}
+
+function* decompressFrames(frames: Uint8Array[], limit: number): Generator<Uint8Array> {
+  let left = limit;
+  for (const frame of frames) {
+    // A limit of zero would mean none; one byte more is refused by the caller.
+    const chunk = zlib.zstdDecompressSync(frame, { maxOutputLength: left + 1 });
+    left -= chunk.length;
+    yield chunk;
+    if (left < 0) return;
+  }
+}
+
+function* decompressInScript(pieces: Uint8Array[]): Generator<Uint8Array> {
+  const decode = scriptDecoder();
+  for (const piece of pieces) {
+    for (let at = 0; at < piece.length; at += SCRIPT_INPUT) {
+      yield* decode(piece.subarray(at, at + SCRIPT_INPUT));
+    }
+  }
+}
+
+function scriptDecoder(): DecompressPiece {
+  let out: Uint8Array[] = [];
+  const decoder = new Decompress((chunk) => {
+    if (chunk.length > 0) out.push(chunk);
+  });
+  return (piece) => {
+    out = [];
+    decoder.push(piece);
+    return out;
+  };
+}
