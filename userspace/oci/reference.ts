@@ -105,7 +105,7 @@ function splitHost(name: string): { registry: string; repository: string } {
   let repository = isHost ? name.slice(slash + 1) : name;
 
   const port = HOST.exec(registry);
-  if (port === null || Number(port[1] ?? 1) > 65535 || Number(port[1] ?? 1) === 0)
+  if (port === null || Number(port[1] ?? 1) === 0 || !URL.canParse(`https://${registry}/`))
     throw new Error(`host ${JSON.stringify(registry)}: expected HOST or HOST:PORT`);
   if (registry === "index.docker.io") registry = "docker.io";
   if (repository === "") throw new Error("expected the name of an image");

@@ -1,0 +1,110 @@
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { parseReference } from "../../userspace/oci/reference.ts";
+
+const digest = `sha256:${"0123456789abcdef".repeat(4)}`;
+
+describe("registry references", () => {
+  test.each([
+    ["debian", "docker.io", "library/debian", "latest", undefined],
+    ["debian:13", "docker.io", "library/debian", "13", undefined],
+    ["user/app", "docker.io", "user/app", "latest", undefined],
+    ["docker.io/debian", "docker.io", "library/debian", "latest", undefined],
+    ["index.docker.io/debian:x", "docker.io", "library/debian", "x", undefined],
+    ["quay.io/fedora/fedora-bootc:42", "quay.io", "fedora/fedora-bootc", "42", undefined],
+    ["localhost/a", "localhost", "a", "latest", undefined],
+    ["localhost:5000/a__b/c.d-e:T_1.2-3", "localhost:5000", "a__b/c.d-e", "T_1.2-3", undefined],
+    ["[::1]:5000/a", "[::1]:5000", "a", "latest", undefined],
+    ["HOST/a", "HOST", "a", "latest", undefined],
+    [`quay.io/a/b@${digest}`, "quay.io", "a/b", undefined, digest],
+    [`quay.io/a/b:tag@${digest}`, "quay.io", "a/b", "tag", digest],
+    // no slash: what follows the colon is a tag
+    ["localhost:5000", "docker.io", "library/localhost", "5000", undefined],
+  ])("%s", (text, registry, repository, tag, expectedDigest) => {
+    expect(parseReference(`docker://${text}`)).toEqual({
+      transport: "docker",
+      source: `docker://${text}`,
+      registry,
+      repository,
+      tag,
+      digest: expectedDigest,
+    });
+  });
+
+  test.each([
+    ["", "expected the name of an image"],
+    ["[::1/a", "expected HOST or HOST:PORT"],
+    ["[1:2:3]/a", "expected HOST or HOST:PORT"],
+    ["quay.io/", "expected the name of an image"],
+    ["quay.io/Upper", "expected lower-case"],
+    ["quay.io/a//b", "expected lower-case"],
+    ["quay.io/a/../b", "expected lower-case"],
+    ["quay.io/a___b", "expected lower-case"],
+    ["quay.io/a:", "tag"],
+    ["quay.io/a:-x", "tag"],
+    [`quay.io/a:${"x".repeat(129)}`, "1 to 128"],
+    ["quay.io:99999/a", "expected HOST or HOST:PORT"],
+    ["quay.io:0/a", "expected HOST or HOST:PORT"],
+    ["-bad.io/a", "expected HOST or HOST:PORT"],
+    ["user:pass@quay.io/a", "digest"],
+    ["quay.io/a@sha256:abc", "64 lower-case hex digits"],
+    [`quay.io/a@${digest.toUpperCase()}`, "64 lower-case hex digits"],
+    [`quay.io/${"a".repeat(250)}`, "at most 255"],
+    ["quay.io/a b", "expected lower-case"],
+  ])("refused: %s", (text, why) => {
+    let error: unknown;
+    try {
+      parseReference(`docker://${text}`);
+    } catch (caught) {
+      error = caught;
+    }
+    expect(error).toBeInstanceOf(Error);
+    const { message, cause } = error as Error;
+    expect(message).toContain(JSON.stringify(`docker://${text}`));
+    expect((cause as Error).message).toContain(why);
+  });
+});
+
+describe("layout references", () => {
+  test.each([
+    ["oci:dir", "dir", undefined],
+    ["oci:/var/lib/x:1.0", "/var/lib/x", "1.0"],
+    ["oci:./with:colon/x", "./with:colon/x", undefined],
+    ["oci:./with:colon/x:tag", "./with:colon/x", "tag"],
+    ["oci:a:b:c", "a:b", "c"],
+  ])("%s", (source, directory, tag) => {
+    expect(parseReference(source)).toEqual({ transport: "oci", source, directory, tag });
+  });
+
+  test.each(["oci:", "oci::tag", "oci:dir:"])("refused: %s", (source) => {
+    expect(() => parseReference(source)).toThrow(source);
+  });
+});
+
+test("another transport is refused with the two there are", () => {
+  expect(() => parseReference("docker-archive:x")).toThrow(
+    "expected oci:DIRECTORY[:TAG] or docker://HOST/NAME[:TAG][@DIGEST]",
+  );
+});
+
+test("whatever is accepted makes a URL of the host that it names", () => {
+  fc.assert(
+    fc.property(fc.string({ unit: "binary-ascii", maxLength: 40 }), (text) => {
+      let reference: ReturnType<typeof parseReference>;
+      try {
+        reference = parseReference(`docker://${text}`);
+      } catch {
+        return;
+      }
+      if (reference.transport !== "docker") throw new Error("not a registry");
+      const url = new URL(
+        `http://${reference.registry}/v2/${reference.repository}/manifests/${reference.digest ?? reference.tag}`,
+      );
+      expect(url.pathname).toBe(
+        `/v2/${reference.repository}/manifests/${reference.digest ?? reference.tag}`,
+      );
+      expect(url.username + url.search + url.hash).toBe("");
+    }),
+    { numRuns: 3000 },
+  );
+});
