@@ -1,0 +1,70 @@
+/** Errors on their way to a person: one line that says what failed and why, and what to do about it. */
+
+/** Wrong usage that the option parser cannot see. Ends in exit status 2. */
+export class UsageError extends Error {
+  override readonly name = "UsageError";
+}
+
+export interface Description {
+  /** One line: the messages from the outermost error to its last cause, joined with ": ". */
+  readonly message: string;
+  /** The `hint` properties along the chain, each once. */
+  readonly hints: readonly string[];
+  /** For `--verbose`: every error of the chain with the place where it was made. */
+  readonly stacks: readonly string[];
+}
+
+const MAX_CAUSES = 20;
+
+/** Describes an error and its causes. */
+export function describeError(error: unknown): Description {
+  const messages: string[] = [];
+  const hints: string[] = [];
+  const stacks: string[] = [];
+  for (const link of chain(error)) {
+    const message = messageOf(link);
+    // some wrap an error by repeating its message
+    if (message !== "" && !messages.at(-1)?.endsWith(message)) messages.push(message);
+    const hint = link instanceof Error && "hint" in link ? link.hint : undefined;
+    if (typeof hint === "string" && hint !== "" && !hints.includes(hint)) hints.push(hint);
+    stacks.push(link instanceof Error && link.stack !== undefined ? link.stack : String(link));
+  }
+  return { message: messages.join(": ") || "unknown error", hints, stacks };
+}
+
+/** Whether an error is of the kind that only a fault in the program makes. */
+export function isInternal(error: unknown): boolean {
+  return (
+    !(error instanceof Error) ||
+    ((error instanceof TypeError ||
+      error instanceof RangeError ||
+      error instanceof ReferenceError) &&
+      !("code" in error)) // Node's and the system's errors say what was wrong with the argument
+  );
+}
+
+function chain(error: unknown): unknown[] {
+  const links: unknown[] = [];
+  for (let link = error; link !== undefined && links.length < MAX_CAUSES; ) {
+    links.push(link);
+    if (link instanceof AggregateError && link.cause === undefined) link = link.errors[0];
+    else link = link instanceof Error ? link.cause : undefined;
+  }
+  return links;
+}
+
+function messageOf(error: unknown): string {
+  if (!(error instanceof Error)) return oneLine(String(error));
+  const { code, syscall, path } = error as NodeJS.ErrnoException;
+  // "ENOENT: no such file or directory, open 'x'": first what, then why
+  const node = /^[A-Z0-9]+: (.*), \w+(?: '.*')?$/s.exec(error.message);
+  if (code !== undefined && syscall !== undefined && node !== null) {
+    return oneLine(`${syscall}${path === undefined ? "" : ` ${path}`}: ${node[1]}`);
+  }
+  if (error.message !== "") return oneLine(error.message);
+  return error instanceof AggregateError ? "" : (code ?? error.name);
+}
+
+function oneLine(text: string): string {
+  return text.replaceAll(/\s*[\r\n]\s*/g, " ").trim();
+}
