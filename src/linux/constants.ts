@@ -84,6 +84,7 @@ export const MOUNT_ATTR_NODEV = 0x4;
 export const MOUNT_ATTR_IDMAP = 0x00100000;
 export const MOVE_MOUNT_F_EMPTY_PATH = 0x4;
 export const MOVE_MOUNT_T_EMPTY_PATH = 0x40;
+export const MOVE_MOUNT_BENEATH = 0x200;
 export const OPEN_TREE_CLONE = 1;
 export const OPEN_TREE_CLOEXEC = O_CLOEXEC;
 export const MS_RDONLY = 0x1;
