@@ -260,11 +260,11 @@ class Setup {
         );
       }
       const fd = this.#overlay(directory, state, "overlay", attachLower);
-      return { fd, what: `overlay, changes in ${statePath(digest)}/${name}/upper` };
+      return { fd, what: "overlay, changes are kept in the deployment's state" };
     }
     // Not an error: a disk may be read-only for good. But usually it is a forgotten kernel argument.
     const note = readOnly ? ", read-only as the physical root is (rw makes both writable)" : "";
-    return { fd: state, what: `${statePath(digest)}/${name}${note}` };
+    return { fd: state, what: `bind of the deployment's state${note}` };
   }
 
   /**
