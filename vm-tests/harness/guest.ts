@@ -1,0 +1,91 @@
+/**
+ * Asking a booted system questions, without changing its image: a unit that runs shell commands comes in as a system
+ * credential (systemd.system-credentials(7), through SMBIOS), the answers go out on a serial port of their own.
+ */
+
+/** Shell commands by name. */
+export type Checks = Readonly<Record<string, string>>;
+
+export interface Answer {
+  /** Exit status. */
+  readonly status: number;
+  /** What the command wrote to stdout and stderr, without the newline at the end. */
+  readonly output: string;
+}
+
+/** How far the system boots: `basic` runs the checks after basic.target and starts nothing else. */
+export type Target = "basic" | "multi-user";
+
+const UNIT = "cfsboot-check.service";
+/** The serial port that the answers are written to. */
+const PORT = "/dev/ttyS1";
+/** No command's output has this in it. */
+const MARK = "@@cfsboot@@";
+
+/** The end of a check run: `off` does not wait for services, `clean` shuts down as an administrator would. */
+export type PowerOff = "off" | "clean";
+
+/** Credentials, by name, that make the guest answer `checks` and power off. */
+export function checkCredentials(
+  checks: Checks,
+  target: Target,
+  powerOff: PowerOff,
+): Record<string, string> {
+  const script = [
+    `stty -F ${PORT} raw -echo`,
+    `exec >${PORT} 2>&1 </dev/null`,
+    ...Object.entries(checks).flatMap(([name, command]) => [
+      `echo '${MARK}begin ${name}'`,
+      `( ${command}\n)`,
+      `printf '\\n${MARK}end %s\\n' $?`,
+    ]),
+    `echo '${MARK}done'`,
+    // closing the port waits until all is out
+    "exec >/dev/null 2>&1; sync",
+    powerOff === "clean" ? "systemctl --no-block poweroff" : "systemctl poweroff -ff",
+  ].join("\n");
+  const unit = [
+    "[Unit]",
+    "Description=Checks of a test boot",
+    ...(target === "multi-user" ? ["After=multi-user.target"] : []),
+    "[Service]",
+    "Type=oneshot",
+    "LoadCredential=cfsboot.check",
+    "ExecStart=/bin/bash %d/cfsboot.check",
+    "",
+  ].join("\n");
+  return { [`systemd.extra-unit.${UNIT}`]: unit, "cfsboot.check": script };
+}
+
+/** Kernel arguments that start the unit. */
+export function checkArguments(target: Target): string[] {
+  return target === "basic"
+    ? [`systemd.unit=${UNIT}`]
+    : ["systemd.unit=multi-user.target", `systemd.wants=${UNIT}`];
+}
+
+export interface Report {
+  readonly answers: Readonly<Record<string, Answer>>;
+  /** Whether all commands ran. */
+  readonly complete: boolean;
+}
+
+/** Reads what came out of the serial port. */
+export function parseReport(text: string): Report {
+  const answers: Record<string, Answer> = {};
+  let complete = false;
+  let name: string | undefined;
+  let lines: string[] = [];
+  for (const line of text.replaceAll("\r", "").split("\n")) {
+    const [, mark, rest = ""] = line.match(/^@@cfsboot@@(begin|end|done) ?(.*)$/) ?? [];
+    if (mark === "begin") {
+      name = rest;
+      lines = [];
+    } else if (mark === "end" && name !== undefined) {
+      answers[name] = { status: Number(rest), output: lines.join("\n").trimEnd() };
+      name = undefined;
+    } else if (mark === "done") complete = true;
+    else lines.push(line);
+  }
+  return { answers, complete };
+}

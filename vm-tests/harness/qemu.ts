@@ -1,0 +1,228 @@
+/** Virtual machines in QEMU: booted directly into a kernel, watched on the serial console until they power off. */
+import { type ChildProcess, spawn } from "node:child_process";
+import {
+  accessSync,
+  appendFileSync,
+  closeSync,
+  constants,
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { join } from "node:path";
+import { CACHE } from "./cache.ts";
+import { cpioArchive } from "./cpio.ts";
+import {
+  type Answer,
+  type Checks,
+  checkArguments,
+  checkCredentials,
+  type PowerOff,
+  parseReport,
+  type Target,
+} from "./guest.ts";
+
+export interface Machine {
+  /** For the log's name and for messages. */
+  readonly name: string;
+  /** A raw disk image: `/dev/vda`. */
+  readonly disk: string;
+  /** Whether what the guest writes stays on the disk. Without it all is gone when the machine ends. */
+  readonly persistent?: boolean;
+  readonly kernel: string;
+  readonly initramfs: string;
+  /** Files that are added to the initramfs, by path, with their text. */
+  readonly initramfsFiles?: Readonly<Record<string, string>>;
+  /** Kernel arguments besides those for the console and the root disk. */
+  readonly append: readonly string[];
+  readonly cpus?: number;
+}
+
+export interface Boot extends Machine {
+  /** What to ask the booted system. Without them the machine must power itself off. */
+  readonly checks?: Checks;
+  readonly target?: Target;
+  readonly powerOff?: PowerOff;
+}
+
+export interface Booted {
+  /** Everything on the serial console: kernel and systemd. */
+  readonly console: string;
+  readonly answers: Readonly<Record<string, Answer>>;
+  readonly log: string;
+  readonly seconds: number;
+}
+
+export const LOGS = join(CACHE, "logs");
+
+/** Four times what the slowest boot takes in software emulation, two machines on two processors. */
+const TIMEOUT_MS = 300_000;
+
+/** What a kernel says when it has been hit by something that no test asked for. */
+const OOPS =
+  /\b(?:Oops: |BUG: |double fault:|general protection fault|stack segment:|invalid opcode:|unable to handle (?:page fault|kernel)|soft lockup)/;
+
+/** Boots a machine and waits until it is off. Throws when it hangs, or when it did not answer the checks. */
+export async function boot(options: Boot): Promise<Booted> {
+  const first = await bootOnce(options);
+  const oops = first.console.split("\n").find((line) => OOPS.test(line));
+  if (oops === undefined) return judge(options, first);
+  // emulation is not free of faults: one is reported and forgiven
+  const kept = first.log.replace(/\.log$/, ".oops.log");
+  copyFileSync(first.log, kept);
+  console.warn(`${options.name}: the guest's kernel failed, trying once more: ${oops} (${kept})`);
+  return judge(options, await bootOnce(options));
+}
+
+interface Attempt extends Booted {
+  readonly complete: boolean;
+  readonly timedOut: boolean;
+}
+
+function judge(options: Boot, attempt: Attempt): Booted {
+  const fail = (what: string) => {
+    const last = plain(attempt.console).trimEnd().split("\n").slice(-25).join("\n");
+    return new Error(`${options.name}: ${what}; console in ${attempt.log}, its end:\n${last}`);
+  };
+  if (attempt.timedOut) throw fail(`still running after ${Math.round(attempt.seconds)} s`);
+  if (options.checks !== undefined && !attempt.complete)
+    throw fail("the machine went off without answering");
+  return attempt;
+}
+
+async function bootOnce(options: Boot): Promise<Attempt> {
+  mkdirSync(LOGS, { recursive: true });
+  const log = join(LOGS, `${options.name.replace(/[^a-z0-9]+/gi, "-")}.log`);
+  const scratch = mkdtempSync(join(CACHE, "run-"));
+  try {
+    const { checks, target = "basic", powerOff = "off" } = options;
+    const report = join(scratch, "report");
+    const command = qemuCommand(options, scratch, {
+      // in files: what the guest writes is there also when this process has no time to read
+      serial: [`file:${log}`, `file:${report}`],
+      append: [
+        "rd.shell=0",
+        "rd.emergency=poweroff",
+        ...(checks === undefined ? [] : checkArguments(target)),
+      ],
+      credentials: checks === undefined ? {} : checkCredentials(checks, target, powerOff),
+    });
+    writeFileSync(log, "");
+    writeFileSync(report, "");
+    const started = Date.now();
+    const errors = openSync(join(scratch, "stderr"), "w");
+    const child = spawn(command[0]!, command.slice(1), { stdio: ["ignore", "ignore", errors] });
+    closeSync(errors);
+    const { timedOut, status } = await ended(child, TIMEOUT_MS);
+    const stderr = readFileSync(join(scratch, "stderr"), "utf8").trim();
+    if (status !== 0 && !timedOut) throw new Error(`QEMU failed with status ${status}: ${stderr}`);
+    const text = readFileSync(report, "latin1");
+    const serial = readFileSync(log, "utf8");
+    if (text !== "") appendFileSync(log, `\n---- answers\n${text}`);
+    return {
+      console: serial,
+      log,
+      seconds: (Date.now() - started) / 1000,
+      timedOut,
+      ...parseReport(text),
+    };
+  } finally {
+    rmSync(scratch, { recursive: true, force: true });
+  }
+}
+
+function ended(
+  child: ChildProcess,
+  timeoutMs: number,
+): Promise<{ timedOut: boolean; status: number | null }> {
+  return new Promise((resolve, reject) => {
+    let timedOut = false;
+    const timer = setTimeout(() => {
+      timedOut = true;
+      child.kill("SIGKILL");
+    }, timeoutMs);
+    const kill = () => child.kill("SIGKILL");
+    process.once("exit", kill);
+    const finish = () => {
+      clearTimeout(timer);
+      process.removeListener("exit", kill);
+    };
+    child.once("error", (cause) => {
+      finish();
+      reject(new Error("cannot run QEMU", { cause }));
+    });
+    child.once("exit", (status) => {
+      finish();
+      resolve({ timedOut, status });
+    });
+  });
+}
+
+export interface Wiring {
+  /** Where the serial ports go, as QEMU's `-serial` wants it. The first is the console. */
+  readonly serial: readonly string[];
+  readonly append: readonly string[];
+  readonly credentials: Readonly<Record<string, string>>;
+}
+
+/** The command that runs the machine. Files that it needs are put into `scratch`. */
+export function qemuCommand(machine: Machine, scratch: string, wiring: Wiring): string[] {
+  const append = [
+    "console=ttyS0",
+    "root=/dev/vda",
+    "rootfstype=ext4",
+    "rw",
+    "panic=1",
+    "loglevel=5",
+    "systemd.show_status=1",
+    "systemd.firstboot=off",
+    ...wiring.append,
+    ...machine.append,
+  ].join(" ");
+  let initramfs = machine.initramfs;
+  if (machine.initramfsFiles !== undefined) {
+    const archive = readFileSync(initramfs);
+    const gap = Buffer.alloc((4 - (archive.length % 4)) % 4);
+    initramfs = join(scratch, "initramfs");
+    writeFileSync(initramfs, Buffer.concat([archive, gap, cpioArchive(machine.initramfsFiles)]));
+  }
+  return [
+    "qemu-system-x86_64",
+    ...["-machine", "q35", ...acceleration()],
+    ...["-smp", `${machine.cpus ?? 1}`, "-m", "768"],
+    ...["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"],
+    ...wiring.serial.flatMap((port) => ["-serial", port]),
+    ...["-kernel", machine.kernel, "-initrd", initramfs, "-append", append],
+    "-drive",
+    `file=${machine.disk},format=raw,if=none,id=root,snapshot=${machine.persistent ? "off" : "on"}`,
+    ...["-device", "virtio-blk-pci,drive=root"],
+    ...["-object", "rng-random,id=rng,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=rng"],
+    ...Object.entries(wiring.credentials).flatMap(([name, text]) => [
+      "-smbios",
+      `type=11,value=io.systemd.credential.binary:${name}=${Buffer.from(text).toString("base64")}`,
+    ]),
+  ];
+}
+
+/** KVM where this machine's processor has it, else software emulation. */
+function acceleration(): string[] {
+  try {
+    accessSync("/dev/kvm", constants.R_OK | constants.W_OK);
+    // a /dev/kvm without the processor's help cannot run an unmodified kernel
+    if (/^flags\s*:.*\b(?:vmx|svm)\b/m.test(readFileSync("/proc/cpuinfo", "utf8")))
+      return ["-accel", "kvm", "-cpu", "host"];
+  } catch {
+    // no KVM for us
+  }
+  // with cmpxchg16b, emulated kernels fail at random
+  return ["-accel", "tcg,thread=multi", "-cpu", "qemu64,-cx16"];
+}
+
+/** Console output without colours and control sequences. */
+export function plain(console: string): string {
+  return console.replace(/\x1b\[[0-9;?]*[A-Za-z]|\x1b[()=>][A-Z0-9]?|\r/g, "");
+}
