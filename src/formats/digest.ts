@@ -40,3 +40,8 @@ export function hashOfHexLength(digits: number): HashName | undefined {
 export function objectPath(hex: string): string {
   return `${hex.slice(0, 2)}/${hex.slice(2)}`;
 }
+
+/** Whether two digests are the same. */
+export function sameDigest(a: Uint8Array, b: Uint8Array): boolean {
+  return a.length === b.length && a.every((byte, i) => byte === b[i]);
+}

@@ -9,11 +9,11 @@ import {
   FS_IOC_ENABLE_VERITY,
   FS_IOC_MEASURE_VERITY,
   O_CLOEXEC,
-  O_DIRECTORY,
   O_RDONLY,
   O_RDWR,
   O_TMPFILE,
 } from "./constants.ts";
+import { writeAll } from "./files.ts";
 import { type Fd, isErrno, type Linux } from "./linux.ts";
 
 /** What the kernel says about a file's fs-verity digest. */
@@ -35,6 +35,7 @@ const MAX_DIGEST = 64;
 const ENABLE_ARGUMENT = 128;
 const BLOCK_SIZE = 4096;
 const BUSY_ATTEMPTS = 3;
+const COPY_BUFFER = 1 << 16;
 
 /** Asks the kernel for the digest of an open file (`FS_IOC_MEASURE_VERITY`). Other errors than the four states throw. */
 export function measureVerity(linux: Linux, fd: Fd, hash: HashName): Measured {
@@ -72,31 +73,32 @@ export function describeMeasured(measured: Exclude<Measured, { state: "verity" }
  * Enables fs-verity on a file (`FS_IOC_ENABLE_VERITY`). `fd` must be open for reading only. The kernel reads the whole
  * file, writes its hash tree to disk and makes the content immutable for good.
  *
- * Throws the `LinuxError` ETXTBSY if the file is still open for writing somewhere: see `enableVerityOrCopy`.
+ * A process that forked while the file was open for writing keeps it so until it executes another program, and the kernel
+ * answers ETXTBSY: after a `pause` it is tried again, a few times; then that error is thrown.
  */
-export function enableVerity(linux: Linux, fd: Fd, hash: HashName): Enabled {
+export function enableVerity(linux: Linux, fd: Fd, hash: HashName, pause: () => void): Enabled {
   // struct fsverity_enable_arg: u32 version, hash_algorithm, block_size, salt_size, ... all else zero.
   const argument = new Uint8Array(ENABLE_ARGUMENT);
   const view = new DataView(argument.buffer);
   view.setUint32(0, 1, true);
   view.setUint32(4, VERITY_ALGORITHM[hash], true);
   view.setUint32(8, BLOCK_SIZE, true);
-  try {
-    linux.ioctl(fd, FS_IOC_ENABLE_VERITY, argument);
-    return "enabled";
-  } catch (error) {
-    if (isErrno(error, "EEXIST")) return "already";
-    if (isErrno(error, "ENOTTY", "EOPNOTSUPP")) return "unsupported";
-    throw error;
+  for (let attempt = 1; ; attempt++) {
+    try {
+      linux.ioctl(fd, FS_IOC_ENABLE_VERITY, argument);
+      return "enabled";
+    } catch (error) {
+      if (isErrno(error, "EEXIST")) return "already";
+      if (isErrno(error, "ENOTTY", "EOPNOTSUPP")) return "unsupported";
+      if (!isErrno(error, "ETXTBSY") || attempt === BUSY_ATTEMPTS) throw error;
+      pause();
+    }
   }
 }
 
 /**
- * Enables fs-verity on a file that was just written, whose writer is closed.
- *
- * A process that forked while the writer was open keeps it open until it executes another program, and the kernel
- * answers ETXTBSY. So: a few attempts with a pause between them, then the content is copied to a new unnamed file in
- * `directory`, and so on until it works.
+ * Enables fs-verity on a file that was just written, whose writer is closed. If somebody still has it open for writing, its
+ * content is copied to a new unnamed file in `directory`, and so on until it works.
  *
  * Returns the file to use: `fd` itself, or the copy, and then `fd` is closed. If it throws, `fd` is still open.
  */
@@ -106,19 +108,16 @@ export function enableVerityOrCopy(
   fd: Fd,
   hash: HashName,
   pause: () => void,
-): { readonly fd: Fd; readonly enabled: Enabled } {
+): Fd {
   let current = fd;
   try {
     for (;;) {
-      for (let attempt = 0; attempt < BUSY_ATTEMPTS; attempt++) {
-        try {
-          const enabled = enableVerity(linux, current, hash);
-          if (current !== fd) linux.close(fd);
-          return { fd: current, enabled };
-        } catch (error) {
-          if (!isErrno(error, "ETXTBSY")) throw error;
-          pause();
-        }
+      try {
+        enableVerity(linux, current, hash, pause);
+        if (current !== fd) linux.close(fd);
+        return current;
+      } catch (error) {
+        if (!isErrno(error, "ETXTBSY")) throw error;
       }
       const copy = copyUnnamed(linux, directory, current);
       if (current !== fd) linux.close(current);
@@ -141,15 +140,13 @@ export function reopenReadOnly(linux: Linux, writer: Fd): Fd {
 
 function copyUnnamed(linux: Linux, directory: Fd, from: Fd): Fd {
   const mode = linux.statx(from, "", AT_EMPTY_PATH).mode & 0o777;
-  const writer = linux.openat(directory, ".", O_TMPFILE | O_RDWR | O_DIRECTORY | O_CLOEXEC, mode);
+  const writer = linux.openat(directory, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, mode);
   try {
-    const buffer = new Uint8Array(1 << 16);
+    const buffer = new Uint8Array(COPY_BUFFER);
     for (let at = 0; ; ) {
       const length = linux.read(from, buffer, at);
       if (length === 0) break;
-      for (let done = 0; done < length; ) {
-        done += linux.write(writer, buffer.subarray(done, length), at + done);
-      }
+      writeAll(linux, writer, buffer.subarray(0, length));
       at += length;
     }
   } catch (error) {
