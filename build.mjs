@@ -1,14 +1,98 @@
 #!/usr/bin/env node
-import { execFileSync } from "node:child_process";
-import { mkdirSync, renameSync } from "node:fs";
+/**
+ * Builds everything: `node build.mjs [OUTPUT…]`, where an output is one of the names in dist/. What is up to date is
+ * left alone. Environment: QUICKJS=ng, QUICKJS_SRC=<directory or tarball>, CC, MUSL_CC, DEBIAN_MIRROR.
+ */
+import { chmodSync, statSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { dirname, join } from "node:path";
+import * as esbuild from "esbuild";
+import { cachedFile, describeCompiler, keyOf, ROOT, run, sha256 } from "./scripts/build/cached.mjs";
+import { buildExecutable } from "./scripts/build/quickjs.mjs";
+import { requestedEngine } from "./scripts/build/quickjs-source.mjs";
 
-mkdirSync("dist", { recursive: true });
-execFileSync(
-  "cc",
-  [
-    ..."-shared -fPIC -O2 -Wall -Wextra -Inode_modules/node-api-headers/include".split(" "),
-    ..."native/linux.c native/napi.c -o dist/linux.node.new".split(" "),
-  ],
-  { stdio: "inherit" },
-);
-renameSync("dist/linux.node.new", "dist/linux.node");
+const CC = process.env.CC || "cc";
+
+/** Packages that are CommonJS reach Node's own modules by `require`. */
+const BANNER = `#!/usr/bin/env node
+import { createRequire as createRequireOfBundle } from "node:module";
+const require = createRequireOfBundle(import.meta.url);`;
+
+async function buildCommand(output) {
+  const result = await esbuild.build({
+    absWorkingDir: ROOT,
+    entryPoints: ["userspace/cli/main.ts"],
+    outfile: output,
+    write: false,
+    bundle: true,
+    format: "esm",
+    platform: "node",
+    target: "node20",
+    banner: { js: BANNER },
+    logLevel: "silent",
+  });
+  const { text } = result.outputFiles[0];
+  return cachedFile(output, sha256(text), (made) => {
+    writeFileSync(made, text);
+    chmodSync(made, 0o755);
+  });
+}
+
+async function buildAddon(output) {
+  const packageJson = createRequire(import.meta.url).resolve("node-api-headers/package.json");
+  const headers = join(dirname(packageJson), "include");
+  const sources = ["native/linux.c", "native/napi.c"];
+  const flags = [
+    "-std=gnu11",
+    "-O2",
+    "-fPIC",
+    "-shared",
+    "-Wall",
+    "-Wextra",
+    "-Wl,--build-id=none",
+  ];
+  const key = keyOf({
+    values: [await describeCompiler(CC), ...flags, sha256(packageJson)],
+    files: [...sources, "native/linux.h"].map((file) => join(ROOT, file)),
+  });
+  return cachedFile(output, key, async (made) => {
+    await run(CC, [...flags, "-isystem", headers, ...sources, "-o", made]);
+    await run("strip", ["--strip-unneeded", "--remove-section=.comment", made]);
+  });
+}
+
+const OUTPUTS = {
+  "cfsboot.mjs": buildCommand,
+  "linux.node": buildAddon,
+  "composefs-setup-root": (output) =>
+    buildExecutable({ entry: "initrd/main.ts", output, engine: requestedEngine() }),
+};
+
+async function main(names) {
+  const wrong = names.find((name) => !Object.hasOwn(OUTPUTS, name));
+  if (wrong !== undefined) {
+    throw new Error(`${wrong}: expected one of ${Object.keys(OUTPUTS).join(", ")}`);
+  }
+  for (const name of names.length > 0 ? names : Object.keys(OUTPUTS)) {
+    const output = join(ROOT, "dist", name);
+    const made = await OUTPUTS[name](output).catch((cause) => {
+      throw new Error(`dist/${name}`, { cause });
+    });
+    const size = statSync(output).size.toLocaleString("en");
+    console.log(`dist/${name}: ${made ? "built" : "up to date"}, ${size} bytes`);
+  }
+}
+
+/** The messages of an error and its causes, and the hint that one of them has. */
+function printError(error) {
+  const chain = [];
+  for (let at = error; at instanceof Error; at = at.cause) chain.push(at);
+  console.error(`build: error: ${chain.map((at) => at.message).join(": ")}`);
+  const hint = chain.find((at) => at.hint !== undefined)?.hint;
+  if (hint !== undefined) console.error(`hint: ${hint}`);
+}
+
+await main(process.argv.slice(2)).catch((error) => {
+  printError(error);
+  process.exitCode = 1;
+});
