@@ -2,7 +2,6 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
-// @ts-expect-error a script without types
 import { importFaults } from "../../scripts/check-imports.mjs";
 
 let root: string;
