@@ -1,4 +1,5 @@
 /** Images in a registry (OCI distribution specification 1.1, Docker registry HTTP API v2), for reading. */
+import { MAX_MANIFEST, MEDIA_TYPES } from "../../src/formats/oci.ts";
 import { Authorization } from "./authorization.ts";
 import type { Credentials } from "./credentials.ts";
 import {
@@ -14,7 +15,6 @@ import {
 import type { RegistryReference } from "./reference.ts";
 import {
   type BlobDescriptor,
-  MANIFEST_LIMIT,
   type ManifestBytes,
   requireMatch,
   sha256Digest,
@@ -22,10 +22,10 @@ import {
 } from "./transport.ts";
 
 const MANIFEST_TYPES = [
-  "application/vnd.oci.image.manifest.v1+json",
-  "application/vnd.oci.image.index.v1+json",
-  "application/vnd.docker.distribution.manifest.v2+json",
-  "application/vnd.docker.distribution.manifest.list.v2+json",
+  MEDIA_TYPES.manifest,
+  MEDIA_TYPES.index,
+  MEDIA_TYPES.dockerManifest,
+  MEDIA_TYPES.dockerIndex,
 ].join(", ");
 
 /** How often a download is taken up again in all, and in a row without a byte of progress. */
@@ -146,7 +146,7 @@ class Registry implements Transport {
     if (response.status !== 200) throw await statusError(url, response);
     let bytes: Uint8Array;
     try {
-      bytes = await readBody(response, MANIFEST_LIMIT);
+      bytes = await readBody(response, MAX_MANIFEST);
     } catch (error) {
       throw new Error(display(url), { cause: error });
     }

@@ -28,9 +28,6 @@ export interface Transport {
   close(): Promise<void>;
 }
 
-/** Largest manifest or index, in bytes: what registries accept. */
-export const MANIFEST_LIMIT = 4 * 1024 * 1024;
-
 /** The digest of bytes as OCI writes it. */
 export function sha256Digest(bytes: Uint8Array): string {
   return `sha256:${createHash("sha256").update(bytes).digest("hex")}`;
