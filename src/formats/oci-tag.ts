@@ -1,5 +1,8 @@
 /** Tags of images: the references below `oci/` of a repository's streams. A tag is one path component. */
 
+/** The directory of tags among the references to streams. */
+export const TAG_DIRECTORY = "oci";
+
 /** Longest file name, in bytes. */
 const NAME_MAX = 255;
 
@@ -19,7 +22,7 @@ export function tagRef(tag: string): string {
     bytes += code < 0x80 ? 1 : code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;
   }
   if (bytes > NAME_MAX) throw fail(`${bytes} bytes, expected at most ${NAME_MAX}`);
-  return `oci/${encoded}`;
+  return `${TAG_DIRECTORY}/${encoded}`;
 }
 
 /** A tag as a path component. */
