@@ -3,16 +3,16 @@
 #
 #   docs/image/base.sh SUITE OUT.tar        e.g. docs/image/base.sh trixie base.tar
 #
-# As root, or as a user for whom mmdebstrap can make a user namespace (package uidmap). Packages come from $MIRROR, by
+# As root, or as a user for whom mmdebstrap can make a user namespace (package uidmap). Packages come from $DEBIAN_MIRROR, by
 # default the mirror that this machine itself uses.
 set -eu
 
 suite=$1
 out=$2
-mirror=${MIRROR:-$(apt-get indextargets --format '$(REPO_URI) $(LABEL)' 'Origin: Debian' |
+mirror=${DEBIAN_MIRROR:-$(apt-get indextargets --format '$(REPO_URI) $(LABEL)' 'Origin: Debian' |
   awk '$2 == "Debian" { print $1; exit }')}
 [ -n "$mirror" ] || {
-  echo "base.sh: apt knows no Debian mirror: run apt-get update, or set MIRROR" >&2
+  echo "base.sh: apt knows no Debian mirror: run apt-get update, or set DEBIAN_MIRROR" >&2
   exit 1
 }
 

@@ -1,0 +1,23 @@
+/** Makes everything that the boots need before the first one starts: programs, images, repositories, disks. */
+import { execFileSync } from "node:child_process";
+import { ensurePackages } from "../../scripts/packages.mjs";
+import { PROJECT } from "./cache.ts";
+import { deployment, disk } from "./systems.ts";
+
+export async function setup(): Promise<void> {
+  ensurePackages(["build", "vm"], (line: string) => console.log(`vm: ${line}`));
+  execFileSync(process.execPath, ["build.mjs"], { cwd: PROJECT, stdio: "inherit" });
+  const started = Date.now();
+  let made = 0;
+  const say = (step: string) => {
+    made++;
+    console.log(`vm: ${Math.round((Date.now() - started) / 1000)} s: ${step}`);
+  };
+  const sha512 = await deployment("trixie", "sha512", say);
+  await disk(sha512, { sealed: true }, say);
+  await disk(sha512, { sealed: true, metaJson: false }, say);
+  await disk(sha512, { sealed: false }, say);
+  await disk(await deployment("trixie", "sha256", say), { sealed: true }, say);
+  await disk(await deployment("sid", "sha512", say), { sealed: true }, say);
+  if (made > 0) console.log(`vm: ${Math.round((Date.now() - started) / 1000)} s: all is ready`);
+}
