@@ -179,6 +179,11 @@ CALL(execve) {
   char **argv = split_strings(&a[1]), **env = split_strings(&a[2]);
   int64_t result = -ENOMEM;
   if (argv && env) {
+    /* Node marks its standard descriptors close-on-exec. */
+    for (int fd = 0; fd <= 2; fd++) {
+      int flags = fcntl(fd, F_GETFD);
+      if (flags >= 0) fcntl(fd, F_SETFD, flags & ~FD_CLOEXEC);
+    }
     execve(STRING(0), argv, env);
     result = -(int64_t)errno;
   }
