@@ -36,3 +36,7 @@ export class RepositoryError extends Error {
 export function isProblem(error: unknown, problem: RepositoryProblem): error is RepositoryError {
   return error instanceof RepositoryError && error.problem === problem;
 }
+
+/** What to do where a file system has no fs-verity. */
+export const VERITY_HINT =
+  "ext4 needs its feature verity (tune2fs -O verity); btrfs and f2fs always have fs-verity";

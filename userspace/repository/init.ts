@@ -15,7 +15,7 @@ import {
   O_RDONLY,
 } from "../../src/linux/constants.ts";
 import { type Fd, isErrno, type Linux } from "../../src/linux/linux.ts";
-import { RepositoryError } from "./errors.ts";
+import { isProblem, RepositoryError } from "./errors.ts";
 import { lockShared } from "./lock.ts";
 import { loadMetadata, type StoredMetadata, writeMetadata } from "./metadata-file.ts";
 import { nodePlatform } from "./node-platform.ts";
@@ -52,7 +52,11 @@ export function initRepository(path: string, options: InitOptions): boolean {
     }
   } catch (error) {
     if (made) removeIfEmpty(linux, path);
-    throw error;
+    if (!isProblem(error, "no-verity")) throw error;
+    throw new RepositoryError("no-verity", `make a repository at ${path}`, {
+      cause: error,
+      hint: "--insecure makes one that does without fs-verity",
+    });
   }
 }
 

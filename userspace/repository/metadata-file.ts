@@ -11,7 +11,7 @@ import { DT_DIR, O_CLOEXEC, O_RDONLY } from "../../src/linux/constants.ts";
 import { readAll, writeAll } from "../../src/linux/files.ts";
 import { type Fd, isErrno } from "../../src/linux/linux.ts";
 import { describeMeasured, measureVerity } from "../../src/linux/verity.ts";
-import { RepositoryError } from "./errors.ts";
+import { RepositoryError, VERITY_HINT } from "./errors.ts";
 import { META_JSON, OBJECTS, TEMPORARY_METADATA } from "./layout.ts";
 import { readDirectory, syncDirectory } from "./links.ts";
 import type { Platform } from "./platform.ts";
@@ -114,7 +114,7 @@ export function writeMetadata(
       const measured = file.enableVerity(metadata.hash, platform.pause);
       if (measured.state !== "verity") {
         throw new RepositoryError("no-verity", `${META_JSON}: ${describeMeasured(measured)}`, {
-          hint: "--insecure makes a repository without fs-verity",
+          hint: VERITY_HINT,
         });
       }
     }

@@ -3,7 +3,7 @@ import { type HashName, sameDigest, toHex } from "../../src/formats/digest.ts";
 import { DT_DIR, DT_REG, O_CLOEXEC, O_NOFOLLOW, O_RDONLY } from "../../src/linux/constants.ts";
 import type { Fd } from "../../src/linux/linux.ts";
 import { describeMeasured, enableVerity, measureVerity } from "../../src/linux/verity.ts";
-import { RepositoryError } from "./errors.ts";
+import { RepositoryError, VERITY_HINT } from "./errors.ts";
 import { digestOfObjectPath, OBJECTS, objectFile } from "./layout.ts";
 import { readDirectory } from "./links.ts";
 import { loadMetadata, writeMetadata } from "./metadata-file.ts";
@@ -101,7 +101,7 @@ function sealObject(
     }
     if (measured.state === "unsupported" || measured.state === "none") {
       throw new RepositoryError("no-verity", describeMeasured(measured), {
-        hint: "ext4 needs its feature verity (tune2fs -O verity); btrfs and f2fs have it",
+        hint: VERITY_HINT,
       });
     }
     if (measured.state !== "verity") return "damaged";
