@@ -1,207 +1,183 @@
-/** Filesystem images of container images: their tree, their digests, and how they get into the repository. */
-
-import { writeErofs } from "../../src/formats/erofs/writer.ts";
-import type { ErofsFormat } from "../../src/formats/meta-json.ts";
-import { MAX_CONFIG, MAX_MANIFEST } from "../../src/formats/oci.ts";
-import { CONTENT_TYPES } from "../../src/formats/splitstream.ts";
-import { readEntries } from "../../src/formats/tar/entries.ts";
-import { type Layer, mergeLayers } from "../../src/model/layers.ts";
-import type { ReadContent } from "../../src/model/selinux.ts";
-import { transformForBoot, transformForOci, type XattrMode } from "../../src/model/transform.ts";
-import type { Tree } from "../../src/model/tree.ts";
-import { digestBytes } from "../hash.ts";
+/** Images that are in a repository: found by tag or digest, listed, tagged. */
+import { createHash } from "node:crypto";
+import {
+  type ImageConfig,
+  type ImageManifest,
+  isContainerImage,
+  isDigest,
+  MAX_CONFIG,
+  MAX_MANIFEST,
+  parseConfig,
+  parseManifest,
+} from "../../src/formats/oci.ts";
+import { decodeTag, TAG_DIRECTORY, tagRef } from "../../src/formats/oci-tag.ts";
+import { RepositoryError } from "../repository/errors.ts";
 import type { Repository } from "../repository/repository.ts";
-import type { StoredImage } from "./image.ts";
 import {
   configContentId,
   configRef,
-  imageRef,
+  type DocumentStream,
   isImageRef,
   MANIFEST_PREFIX,
+  manifestContentId,
   type ObjectDigest,
   readDocument,
-  writeConfigStream,
-  writeManifestStream,
 } from "./streams.ts";
 
-export interface TreeOptions {
-  /** The tree that a machine boots, which differs from that of a container. */
-  readonly bootable?: boolean;
-  readonly xattrs?: XattrMode;
+export interface StoredLayer {
+  /** Of the uncompressed tar; for an artifact that of the blob. */
+  readonly digest: string;
+  readonly stream: ObjectDigest;
 }
 
-export interface CommittedImage {
-  readonly format: ErofsFormat;
-  readonly bootable: boolean;
-  /** fs-verity digest of the image. */
-  readonly digest: ObjectDigest;
+export interface StoredImage {
+  /** As it was asked for; for messages. */
+  readonly name: string;
+  /** `undefined` if the image was asked for by its config, and no manifest was looked for. */
+  readonly manifest:
+    | {
+        readonly digest: string;
+        readonly bytes: Uint8Array;
+        readonly document: ImageManifest;
+        readonly stream: ObjectDigest;
+      }
+    | undefined;
+  readonly config: {
+    readonly digest: string;
+    readonly bytes: Uint8Array;
+    /** `undefined` for an artifact, whose config is anything. */
+    readonly document: ImageConfig | undefined;
+    readonly stream: ObjectDigest;
+  };
+  /** In order, the lowest first. */
+  readonly layers: readonly StoredLayer[];
+  /** Images that were made of it, named as by `imageRef`. */
+  readonly images: ReadonlyMap<string, ObjectDigest>;
 }
 
-/** Largest file of an image that is read to make its tree bootable, in bytes. */
-const MAX_READ = 16 << 20;
-
-/** The tree of a container image, as it goes into a filesystem image. */
-export function imageTree(
-  repository: Repository,
-  image: StoredImage,
-  { bootable = false, xattrs = "allowlist-only" }: TreeOptions = {},
-): Tree {
+/**
+ * Opens an image: by tag, or as `@sha256:…` by the digest of its manifest or config. Documents are checked against their
+ * digests. No such image: a `RepositoryError` "not-found".
+ */
+export function openImage(repository: Repository, name: string): StoredImage {
   try {
-    const tree = mergeLayers(layersOf(repository, image));
-    transformForOci(tree, xattrs);
-    if (bootable) makeBootable(repository, tree);
-    return tree;
+    if (!name.startsWith("@")) return openManifest(repository, name, resolveTag(repository, name));
+    const digest = name.slice(1);
+    if (!isDigest(digest)) throw new Error("expected @sha256: and 64 lower-case hex digits");
+    if (repository.streamObject(manifestContentId(digest)) !== undefined) {
+      return openManifest(repository, name, digest);
+    }
+    const stream = repository.streamObject(configContentId(digest));
+    if (stream !== undefined) {
+      const config = readChecked(repository, stream, "oci-config", digest);
+      return assemble(name, undefined, digest, config);
+    }
+    throw new RepositoryError("not-found", "there is no such image", {
+      hint: `cfsboot image list --repo ${repository.path}`,
+    });
   } catch (error) {
-    throw new Error(`image ${image.name}`, { cause: error });
+    throw new Error(`image ${name}`, { cause: error });
   }
 }
 
-function makeBootable(repository: Repository, tree: Tree): void {
-  const read: ReadContent = (content, path) => {
-    if (content.type === "inline") return content.data;
-    if (content.type !== "external") throw new Error(`${path}: expected a file with content`);
-    return repository.readObject(content.digest, MAX_READ);
-  };
-  transformForBoot(tree, read);
+/** The digest of the manifest that a tag stands for. */
+export function resolveTag(repository: Repository, tag: string): string {
+  const target = repository.readRef("streams", tagRef(tag));
+  if (target === undefined) {
+    throw new RepositoryError("not-found", "there is no such image", {
+      hint: `cfsboot image list --repo ${repository.path}`,
+    });
+  }
+  const digest = manifestOfTag(target);
+  if (digest === undefined) {
+    throw new RepositoryError("corrupt", `the tag leads to ${target}, which is no manifest`);
+  }
+  return digest;
 }
 
-/** One layer is read at a time, when it is its turn. */
-function* layersOf(repository: Repository, image: StoredImage): Generator<Layer> {
-  if (image.config.document === undefined) {
-    throw new Error("an artifact has no filesystem, only container images have one");
-  }
-  for (const [i, { digest, stream }] of image.layers.entries()) {
-    const name = `${i + 1} (${digest})`;
-    try {
-      const splitstream = repository.readStreamObject(stream, CONTENT_TYPES["oci-layer"]);
-      yield { name, entries: readEntries(splitstream.chunks()) };
-    } catch (error) {
-      throw new Error(`layer ${name}`, { cause: error });
+/** Gives an image that is in the repository a tag, taking it from the image that had it. */
+export function tagImage(repository: Repository, manifestDigest: string, tag: string): void {
+  repository.setRef("streams", tagRef(tag), manifestContentId(manifestDigest));
+}
+
+/** Removes a tag; false if there is none. The image itself stays until garbage is collected. */
+export function untagImage(repository: Repository, tag: string): boolean {
+  return repository.removeRef("streams", tagRef(tag));
+}
+
+/** All tags with the digests of their manifests, sorted by tag. Foreign references are left out. */
+export function listTags(repository: Repository): { tag: string; manifestDigest: string }[] {
+  const tags = [];
+  for (const { name, target } of repository.listRefs("streams", TAG_DIRECTORY)) {
+    const manifestDigest = manifestOfTag(target);
+    const component = name.slice(TAG_DIRECTORY.length + 1);
+    if (manifestDigest !== undefined && !component.includes("/")) {
+      tags.push({ tag: decodeTag(component), manifestDigest });
     }
   }
+  return tags.sort((a, b) => (a.tag < b.tag ? -1 : a.tag > b.tag ? 1 : 0));
 }
 
-/** The digest that the filesystem image of a container image has. Nothing is stored. */
-export function imageDigest(
-  repository: Repository,
-  image: StoredImage,
-  format: ErofsFormat,
-  options?: TreeOptions,
-): ObjectDigest {
-  const bytes = writeErofs(imageTree(repository, image, options), { format });
-  return digestBytes(repository.hash, bytes);
+function manifestOfTag(target: string): string | undefined {
+  const digest = target.startsWith(MANIFEST_PREFIX) ? target.slice(MANIFEST_PREFIX.length) : "";
+  return isDigest(digest) ? digest : undefined;
 }
 
-/**
- * Makes the filesystem images of a container image, in all formats of the repository, and the bootable ones if asked for;
- * stores them, and links them to the image so that they live as long as it does. The default format comes first.
- */
-export function commitImages(
-  repository: Repository,
-  image: StoredImage,
-  { bootable = false, xattrs = "allowlist-only" }: TreeOptions = {},
-): CommittedImage[] {
-  const committed: CommittedImage[] = [];
-  const refs = new Map<string, ObjectDigest>();
-  const commit = (tree: Tree, isBootable: boolean) => {
-    for (const format of repository.formats) {
-      const digest = repository.writeImage(writeErofs(tree, { format }));
-      committed.push({ format, bootable: isBootable, digest });
-      const name = imageRef(format, isBootable, xattrs);
-      if (!refs.has(name)) refs.set(name, digest);
+function openManifest(repository: Repository, name: string, digest: string): StoredImage {
+  const stream = repository.streamObject(manifestContentId(digest));
+  if (stream === undefined) throw new RepositoryError("corrupt", `manifest ${digest} is missing`);
+  const manifest = readChecked(repository, stream, "oci-manifest", digest);
+  const document = parseManifest(manifest.bytes, `manifest ${digest}`);
+  const configDigest = document.config.digest;
+  // The link is the newer one, if an interrupted rewrite, or another tool's, left the manifest with an old stream.
+  const configStream =
+    repository.streamObject(configContentId(configDigest)) ??
+    manifest.refs.get(configRef(configDigest));
+  if (configStream === undefined) {
+    throw new RepositoryError("corrupt", `config ${configDigest} is missing`);
+  }
+  const config = readChecked(repository, configStream, "oci-config", configDigest);
+  return assemble(name, { ...manifest, digest, document }, configDigest, config);
+}
+
+function assemble(
+  name: string,
+  manifest: StoredImage["manifest"],
+  configDigest: string,
+  { bytes, stream, refs }: DocumentStream,
+): StoredImage {
+  const artifact = manifest !== undefined && !isContainerImage(manifest.document);
+  const document = artifact ? undefined : parseConfig(bytes, `config ${configDigest}`);
+  const digests = document?.diffIds ?? manifest!.document.layers.map(({ digest }) => digest);
+  const layers = digests.map((digest) => {
+    const layer = refs.get(digest);
+    if (layer === undefined) {
+      throw new RepositoryError("corrupt", `config ${configDigest} has lost its layer ${digest}`);
     }
+    return { digest, stream: layer };
+  });
+  return {
+    name,
+    manifest,
+    config: { digest: configDigest, bytes, document, stream },
+    layers,
+    images: new Map([...refs].filter(([ref]) => isImageRef(ref))),
   };
-  const tree = imageTree(repository, image);
-  commit(tree, false);
-  if (bootable) {
-    // The default filter has dropped what another one may keep.
-    if (xattrs === "allowlist-only") makeBootable(repository, tree);
-    commit(
-      xattrs === "allowlist-only" ? tree : imageTree(repository, image, { bootable, xattrs }),
-      true,
-    );
-  }
-  addImages(repository, image, refs);
-  return committed;
 }
 
-/** References that hold a config's stream while the manifests that name it are rewritten. */
-const REWRITE_DIRECTORY = "cfsboot/rewriting";
-
-/**
- * Makes the stream of an image's config refer to filesystem images, besides those that it refers to already.
- *
- * A manifest names its config's stream by digest, and garbage collection follows that only while it is the stream that
- * the config's link leads to. So with the config every manifest that names it is rewritten. A collection between these
- * steps, after a crash, must not lose anything: a reference of our own keeps the config's stream, old or new, until all
- * is done, and whoever comes next completes what was left.
- *
- * Order: the reference; the config's stream; the manifests' streams; the reference is removed.
- */
-function addImages(
+/** Reads a document and checks that it is the one that the digest names. */
+function readChecked(
   repository: Repository,
-  image: StoredImage,
-  images: ReadonlyMap<string, ObjectDigest>,
-): void {
-  completeRewrites(repository);
-  const { digest, bytes, stream } = image.config;
-  const contentId = configContentId(digest);
-  // As it is now: since the image was opened, others may have added theirs.
-  const current = readDocument(
-    repository,
-    repository.streamObject(contentId) ?? stream,
-    "oci-config",
-    `config ${digest}`,
-    MAX_CONFIG,
-  );
-  const known = new Map([...current.refs].filter(([name]) => isImageRef(name)));
-  const merged = [...new Map([...known, ...images])].sort(([a], [b]) => (a < b ? -1 : 1));
-  const layers = image.layers.map((layer) => [layer.digest, layer.stream] as const);
-
-  if (repository.streamObject(contentId) === undefined) {
-    writeConfigStream(repository, digest, bytes, layers, known);
+  stream: ObjectDigest,
+  kind: "oci-config" | "oci-manifest",
+  digest: string,
+): DocumentStream {
+  const name = `${kind === "oci-config" ? "config" : "manifest"} ${digest}`;
+  const limit = kind === "oci-config" ? MAX_CONFIG : MAX_MANIFEST;
+  const document = readDocument(repository, stream, kind, name, limit);
+  const actual = `sha256:${createHash("sha256").update(document.bytes).digest("hex")}`;
+  if (actual !== digest) {
+    throw new RepositoryError("corrupt", `${name}: the document's digest is ${actual}`);
   }
-  const ref = `${REWRITE_DIRECTORY}/${digest}`;
-  repository.setRef("streams", ref, contentId);
-  writeConfigStream(repository, digest, bytes, layers, merged);
-  rewriteManifests(repository, digest);
-  repository.removeRef("streams", ref);
-}
-
-/** Completes rewrites that did not come to their end. */
-function completeRewrites(repository: Repository): void {
-  for (const { name } of repository.listRefs("streams", REWRITE_DIRECTORY)) {
-    rewriteManifests(repository, name.slice(REWRITE_DIRECTORY.length + 1));
-    repository.removeRef("streams", name);
-  }
-}
-
-/** Makes all manifests that name a config name its present stream. */
-function rewriteManifests(repository: Repository, configDigest: string): void {
-  const config = repository.streamObject(configContentId(configDigest));
-  if (config === undefined) return;
-  const wanted = configRef(configDigest);
-  for (const contentId of repository.listStreams()) {
-    if (!contentId.startsWith(MANIFEST_PREFIX)) continue;
-    const stream = repository.streamObject(contentId);
-    if (stream === undefined) continue;
-    const { bytes, refs } = readDocument(
-      repository,
-      stream,
-      "oci-manifest",
-      contentId,
-      MAX_MANIFEST,
-    );
-    const named = refs.get(wanted);
-    if (named === undefined || Buffer.compare(named, config) === 0) continue;
-    const layers = [...refs].filter(([name]) => name !== wanted);
-    const digest = contentId.slice(MANIFEST_PREFIX.length);
-    writeManifestStream(
-      repository,
-      digest,
-      bytes,
-      { digest: configDigest, stream: config },
-      layers,
-    );
-  }
+  return document;
 }

@@ -1,0 +1,207 @@
+/** Filesystem images of container images: their tree, their digests, and how they get into the repository. */
+
+import { writeErofs } from "../../src/formats/erofs/writer.ts";
+import type { ErofsFormat } from "../../src/formats/meta-json.ts";
+import { MAX_CONFIG, MAX_MANIFEST } from "../../src/formats/oci.ts";
+import { CONTENT_TYPES } from "../../src/formats/splitstream.ts";
+import { readEntries } from "../../src/formats/tar/entries.ts";
+import { type Layer, mergeLayers } from "../../src/model/layers.ts";
+import type { ReadContent } from "../../src/model/selinux.ts";
+import { transformForBoot, transformForOci, type XattrMode } from "../../src/model/transform.ts";
+import type { Tree } from "../../src/model/tree.ts";
+import { digestBytes } from "../hash.ts";
+import type { Repository } from "../repository/repository.ts";
+import type { StoredImage } from "./image.ts";
+import {
+  configContentId,
+  configRef,
+  imageRef,
+  isImageRef,
+  MANIFEST_PREFIX,
+  type ObjectDigest,
+  readDocument,
+  writeConfigStream,
+  writeManifestStream,
+} from "./streams.ts";
+
+export interface TreeOptions {
+  /** The tree that a machine boots, which differs from that of a container. */
+  readonly bootable?: boolean;
+  readonly xattrs?: XattrMode;
+}
+
+export interface CommittedImage {
+  readonly format: ErofsFormat;
+  readonly bootable: boolean;
+  /** fs-verity digest of the image. */
+  readonly digest: ObjectDigest;
+}
+
+/** Largest file of an image that is read to make its tree bootable, in bytes. */
+const MAX_READ = 16 << 20;
+
+/** The tree of a container image, as it goes into a filesystem image. */
+export function imageTree(
+  repository: Repository,
+  image: StoredImage,
+  { bootable = false, xattrs = "allowlist-only" }: TreeOptions = {},
+): Tree {
+  try {
+    const tree = mergeLayers(layersOf(repository, image));
+    transformForOci(tree, xattrs);
+    if (bootable) makeBootable(repository, tree);
+    return tree;
+  } catch (error) {
+    throw new Error(`image ${image.name}`, { cause: error });
+  }
+}
+
+function makeBootable(repository: Repository, tree: Tree): void {
+  const read: ReadContent = (content, path) => {
+    if (content.type === "inline") return content.data;
+    if (content.type !== "external") throw new Error(`${path}: expected a file with content`);
+    return repository.readObject(content.digest, MAX_READ);
+  };
+  transformForBoot(tree, read);
+}
+
+/** One layer is read at a time, when it is its turn. */
+function* layersOf(repository: Repository, image: StoredImage): Generator<Layer> {
+  if (image.config.document === undefined) {
+    throw new Error("an artifact has no filesystem, only container images have one");
+  }
+  for (const [i, { digest, stream }] of image.layers.entries()) {
+    const name = `${i + 1} (${digest})`;
+    try {
+      const splitstream = repository.readStreamObject(stream, CONTENT_TYPES["oci-layer"]);
+      yield { name, entries: readEntries(splitstream.chunks()) };
+    } catch (error) {
+      throw new Error(`layer ${name}`, { cause: error });
+    }
+  }
+}
+
+/** The digest that the filesystem image of a container image has. Nothing is stored. */
+export function imageDigest(
+  repository: Repository,
+  image: StoredImage,
+  format: ErofsFormat,
+  options?: TreeOptions,
+): ObjectDigest {
+  const bytes = writeErofs(imageTree(repository, image, options), { format });
+  return digestBytes(repository.hash, bytes);
+}
+
+/**
+ * Makes the filesystem images of a container image, in all formats of the repository, and the bootable ones if asked for;
+ * stores them, and links them to the image so that they live as long as it does. The default format comes first.
+ */
+export function commitImages(
+  repository: Repository,
+  image: StoredImage,
+  { bootable = false, xattrs = "allowlist-only" }: TreeOptions = {},
+): CommittedImage[] {
+  const committed: CommittedImage[] = [];
+  const refs = new Map<string, ObjectDigest>();
+  const commit = (tree: Tree, isBootable: boolean) => {
+    for (const format of repository.formats) {
+      const digest = repository.writeImage(writeErofs(tree, { format }));
+      committed.push({ format, bootable: isBootable, digest });
+      const name = imageRef(format, isBootable, xattrs);
+      if (!refs.has(name)) refs.set(name, digest);
+    }
+  };
+  const tree = imageTree(repository, image);
+  commit(tree, false);
+  if (bootable) {
+    // The default filter has dropped what another one may keep.
+    if (xattrs === "allowlist-only") makeBootable(repository, tree);
+    commit(
+      xattrs === "allowlist-only" ? tree : imageTree(repository, image, { bootable, xattrs }),
+      true,
+    );
+  }
+  addImages(repository, image, refs);
+  return committed;
+}
+
+/** References that hold a config's stream while the manifests that name it are rewritten. */
+const REWRITE_DIRECTORY = "cfsboot/rewriting";
+
+/**
+ * Makes the stream of an image's config refer to filesystem images, besides those that it refers to already.
+ *
+ * A manifest names its config's stream by digest, and garbage collection follows that only while it is the stream that
+ * the config's link leads to. So with the config every manifest that names it is rewritten. A collection between these
+ * steps, after a crash, must not lose anything: a reference of our own keeps the config's stream, old or new, until all
+ * is done, and whoever comes next completes what was left.
+ *
+ * Order: the reference; the config's stream; the manifests' streams; the reference is removed.
+ */
+function addImages(
+  repository: Repository,
+  image: StoredImage,
+  images: ReadonlyMap<string, ObjectDigest>,
+): void {
+  completeRewrites(repository);
+  const { digest, bytes, stream } = image.config;
+  const contentId = configContentId(digest);
+  // As it is now: since the image was opened, others may have added theirs.
+  const current = readDocument(
+    repository,
+    repository.streamObject(contentId) ?? stream,
+    "oci-config",
+    `config ${digest}`,
+    MAX_CONFIG,
+  );
+  const known = new Map([...current.refs].filter(([name]) => isImageRef(name)));
+  const merged = [...new Map([...known, ...images])].sort(([a], [b]) => (a < b ? -1 : 1));
+  const layers = image.layers.map((layer) => [layer.digest, layer.stream] as const);
+
+  if (repository.streamObject(contentId) === undefined) {
+    writeConfigStream(repository, digest, bytes, layers, known);
+  }
+  const ref = `${REWRITE_DIRECTORY}/${digest}`;
+  repository.setRef("streams", ref, contentId);
+  writeConfigStream(repository, digest, bytes, layers, merged);
+  rewriteManifests(repository, digest);
+  repository.removeRef("streams", ref);
+}
+
+/** Completes rewrites that did not come to their end. */
+function completeRewrites(repository: Repository): void {
+  for (const { name } of repository.listRefs("streams", REWRITE_DIRECTORY)) {
+    rewriteManifests(repository, name.slice(REWRITE_DIRECTORY.length + 1));
+    repository.removeRef("streams", name);
+  }
+}
+
+/** Makes all manifests that name a config name its present stream. */
+function rewriteManifests(repository: Repository, configDigest: string): void {
+  const config = repository.streamObject(configContentId(configDigest));
+  if (config === undefined) return;
+  const wanted = configRef(configDigest);
+  for (const contentId of repository.listStreams()) {
+    if (!contentId.startsWith(MANIFEST_PREFIX)) continue;
+    const stream = repository.streamObject(contentId);
+    if (stream === undefined) continue;
+    const { bytes, refs } = readDocument(
+      repository,
+      stream,
+      "oci-manifest",
+      contentId,
+      MAX_MANIFEST,
+    );
+    const named = refs.get(wanted);
+    if (named === undefined || Buffer.compare(named, config) === 0) continue;
+    const layers = [...refs].filter(([name]) => name !== wanted);
+    const digest = contentId.slice(MANIFEST_PREFIX.length);
+    writeManifestStream(
+      repository,
+      digest,
+      bytes,
+      { digest: configDigest, stream: config },
+      layers,
+    );
+  }
+}
