@@ -33,20 +33,7 @@ export class NewRoot {
     this.#target = target;
   }
 
-  /** Opens a directory of the root as `O_PATH`; `undefined` if there is none. Symlinks are not followed. */
-  open(name: string): Fd | undefined {
-    try {
-      return this.#linux.openat2(this.fd, name, {
-        flags: O_PATH | O_DIRECTORY | O_CLOEXEC,
-        resolve: RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS,
-      });
-    } catch (error) {
-      if (isErrno(error, "ENOENT")) return undefined;
-      throw new Error(`the new root's /${name} is not a directory`, { cause: error });
-    }
-  }
-
-  /** Mounts a detached mount on a directory that `open` gave. */
+  /** Mounts a detached mount on a directory of the root (`openDirectory`). */
   place(mount: Fd, directory: Fd): void {
     const flags = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH;
     try {
@@ -85,6 +72,19 @@ export class NewRoot {
   abandon(): void {
     if (this.#attached) this.#linux.umount2(this.#target, MNT_DETACH);
     this.#attached = false;
+  }
+}
+
+/** Opens a directory of an image's root as `O_PATH`; `undefined` if there is none. Symlinks are not followed. */
+export function openDirectory(linux: Linux, root: Fd, name: string): Fd | undefined {
+  try {
+    return linux.openat2(root, name, {
+      flags: O_PATH | O_DIRECTORY | O_CLOEXEC,
+      resolve: RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS,
+    });
+  } catch (error) {
+    if (isErrno(error, "ENOENT")) return undefined;
+    throw new Error(`the new root's /${name} is not a directory`, { cause: error });
   }
 }
 

@@ -3,31 +3,26 @@
  * `/sysroot`. The layout on disk and the meaning of the configuration are bootc's composefs backend's; where
  * composefs-rs' composefs-setup-root can do more, so does this.
  */
-import { display } from "../formats/bytestring.ts";
 import type { DirectoryMount, SetupRootConf } from "../formats/setup-root-conf.ts";
-import { planRoot, type RootPlan, rootSource, statePath } from "../model/root-plan.ts";
+import { planRoot, type RootPlan, rootSource } from "../model/root-plan.ts";
 import { findBootImage } from "./boot-image.ts";
-import { mountComposefs } from "./composefs-mount.ts";
+import { type ErofsWay, mountComposefs } from "./composefs-mount.ts";
 import {
-  AT_EMPTY_PATH,
   AT_FDCWD,
-  AT_SYMLINK_NOFOLLOW,
   MOUNT_ATTR_RDONLY,
   O_CLOEXEC,
   O_DIRECTORY,
-  O_NOFOLLOW,
   O_PATH,
-  O_RDONLY,
-  RESOLVE_IN_ROOT,
   ST_RDONLY,
 } from "./constants.ts";
-import { createMount } from "./fs-context.ts";
+import { cloneState } from "./deployment-state.ts";
+import { createMount, isRefused } from "./fs-context.ts";
 import { workAroundGptAuto } from "./gpt-auto.ts";
 import { HintedError } from "./hint.ts";
-import { type Fd, isErrno, type Linux } from "./linux.ts";
-import { cloneMount, NewRoot } from "./new-root.ts";
-import { mountOverlay } from "./overlay.ts";
+import type { Fd, Linux } from "./linux.ts";
+import { cloneMount, NewRoot, openDirectory } from "./new-root.ts";
 import { TemporaryMounts } from "./temporary-mounts.ts";
+import { mountWritable } from "./writable-overlay.ts";
 
 export interface SetupRootOptions {
   /** Where the physical root is mounted. */
@@ -52,48 +47,77 @@ export function setupRoot(linux: Linux, options: SetupRootOptions): void {
     if (done !== undefined) options.report(done);
   }
   const plan = planRoot(options.cmdline, options.conf);
-  const setup = new Setup(linux, options, plan);
+  const first = new Setup(linux, options, plan, options.conf.erofs);
   try {
-    setup.run();
-  } finally {
-    setup.close();
+    first.run();
+    return;
+  } catch (error) {
+    if (options.conf.erofs !== "auto" || !first.stackedOnFile || !isRefusal(error)) throw error;
   }
+  // Some kernels (6.18, and 6.12 with its fixes of the end of 2025) count an image that is mounted from its file as one
+  // of the two levels that overlays may be stacked. Through a loop device it is none.
+  options.report("no overlay on an image mounted from its file: once more, with a loop device");
+  new Setup(linux, options, plan, "loop").run();
+}
+
+/** Whether the kernel refused an overlay as such. */
+function isRefusal(error: unknown): boolean {
+  for (let e = error; e instanceof Error; e = e.cause) if (isRefused(e, "EINVAL")) return true;
+  return false;
+}
+
+/** The image's or directory's own mount, and its name. */
+interface Base {
+  readonly fd: Fd;
+  readonly digest: string;
+}
+
+/** A directory of the new root on which something is mounted. */
+interface Part {
+  readonly name: "etc" | "var";
+  readonly mode: Exclude<DirectoryMount, "none">;
+  /** The deployment's directory, except where nothing is kept. */
+  readonly state: Fd | undefined;
 }
 
 class Setup {
+  /** Whether an overlay was put on an image that is mounted from its file. */
+  stackedOnFile = false;
   readonly #linux: Linux;
   readonly #options: SetupRootOptions;
   readonly #plan: RootPlan;
+  readonly #erofs: ErofsWay | "auto";
   readonly #temporary: TemporaryMounts;
   readonly #open: Fd[] = [];
+  #fromFile = false;
 
-  constructor(linux: Linux, options: SetupRootOptions, plan: RootPlan) {
+  constructor(linux: Linux, options: SetupRootOptions, plan: RootPlan, erofs: ErofsWay | "auto") {
     this.#linux = linux;
     this.#options = options;
     this.#plan = plan;
+    this.#erofs = erofs;
     this.#temporary = new TemporaryMounts(linux);
   }
 
-  close(): void {
-    this.#temporary.release();
-    for (const fd of this.#open.splice(0)) this.#linux.close(fd);
+  run(): void {
+    try {
+      this.#run();
+    } finally {
+      this.#temporary.release();
+      for (const fd of this.#open.splice(0)) this.#linux.close(fd);
+    }
   }
 
-  run(): void {
-    const { sysroot: path, target } = this.#options;
-    const sysroot = this.#keep(
-      this.#linux.openat(AT_FDCWD, path, O_PATH | O_DIRECTORY | O_CLOEXEC),
-    );
-    const { fd, digest } =
-      this.#options.rootFs === undefined
-        ? this.#mountImage(sysroot)
-        : this.#cloneDirectory(this.#options.rootFs);
-    const mount = this.#plan.transient ? this.#makeTransient(fd, digest) : fd;
+  #run(): void {
+    const { sysroot: path, target, rootFs, report } = this.#options;
+    const sysroot = this.#openPath(path);
+    const base = rootFs === undefined ? this.#mountImage(sysroot) : this.#cloneDirectory(rootFs);
+    const parts = this.#openParts(sysroot, base.digest);
+    const mount = this.#plan.transient ? this.#makeTransient(base) : base.fd;
     const root = new NewRoot(this.#linux, mount, target ?? path);
     try {
       this.#placeSysroot(root, sysroot);
-      this.#placeDirectory(root, sysroot, digest, "etc", this.#plan.etc);
-      this.#placeDirectory(root, sysroot, digest, "var", this.#plan.var);
+      for (const part of parts) this.#placePart(root, base, part);
       if (target === undefined) root.replace();
       else root.attach();
     } catch (error) {
@@ -101,7 +125,7 @@ class Setup {
       throw error;
     }
     const mode = this.#plan.transient ? "writable, changes are lost at reboot" : "read-only";
-    this.#options.report(`root: at ${target ?? path}, ${mode}`);
+    report(`root: at ${target ?? path}, ${mode}`);
   }
 
   #keep(fd: Fd): Fd {
@@ -109,7 +133,11 @@ class Setup {
     return fd;
   }
 
-  #mountImage(sysroot: Fd): { fd: Fd; digest: string } {
+  #openPath(path: string): Fd {
+    return this.#keep(this.#linux.openat(AT_FDCWD, path, O_PATH | O_DIRECTORY | O_CLOEXEC));
+  }
+
+  #mountImage(sysroot: Fd): Base {
     const { sysroot: path, conf, report } = this.#options;
     const image = findBootImage(this.#linux, sysroot, path, this.#plan.candidates);
     this.#keep(image.fd);
@@ -128,10 +156,11 @@ class Setup {
         dataDirs: [image.objects],
         verity: argument.insecure ? "none" : "require",
         readOnly: true,
-        erofs: conf.erofs,
+        erofs: this.#erofs,
         layers: conf.layers,
       });
-      const erofs = mount.erofs === "file" ? "from its file" : "through a loop device";
+      this.#fromFile = mount.erofs === "file";
+      const erofs = this.#fromFile ? "from its file" : "through a loop device";
       report(`mounted: EROFS ${erofs}, overlay layers as ${mount.layers}`);
       return { fd: this.#keep(mount.fd), digest: argument.digest };
     } catch (cause) {
@@ -139,71 +168,58 @@ class Setup {
     }
   }
 
-  #cloneDirectory(path: string): { fd: Fd; digest: string } {
-    const flags = O_PATH | O_DIRECTORY | O_CLOEXEC;
-    const directory = this.#keep(this.#linux.openat(AT_FDCWD, path, flags));
+  #cloneDirectory(path: string): Base {
+    const clone = cloneMount(this.#linux, this.#openPath(path), { set: MOUNT_ATTR_RDONLY });
     this.#options.report(`root file system: the directory ${path}, nothing is verified`);
-    const clone = cloneMount(this.#linux, directory, { set: MOUNT_ATTR_RDONLY });
     return { fd: this.#keep(clone), digest: this.#plan.candidates[0].digest };
   }
 
-  /** A writable overlay on `base` whose changes are in memory. */
-  #makeTransient(base: Fd, digest: string): Fd {
-    return this.#overlayInMemory(base, rootSource(digest, true), () =>
-      this.#temporary.attach(base),
+  /** What is to be mounted on `/etc` and `/var`: opened while the physical root is still on top. */
+  #openParts(sysroot: Fd, digest: string): Part[] {
+    const parts: Part[] = [];
+    for (const name of ["etc", "var"] as const) {
+      const mode = this.#plan[name];
+      if (mode === "none") {
+        this.#options.report(`/${name}: as in the image`);
+        continue;
+      }
+      let state: Fd | undefined;
+      if (mode !== "transient") {
+        const { sysroot: path } = this.#options;
+        state = within(`/${name} (${mode})`, () =>
+          this.#keep(cloneState(this.#linux, sysroot, path, digest, name)),
+        );
+      }
+      parts.push({ name, mode, state });
+    }
+    return parts;
+  }
+
+  #makeTransient(base: Base): Fd {
+    return within("transient root", () =>
+      this.#makeWritable(base.fd, this.#makeTmpfs(), rootSource(base.digest, true), () =>
+        this.#temporary.attach(base.fd),
+      ),
     );
   }
 
-  #overlayInMemory(lower: Fd, source: string, attachLower: () => void): Fd {
-    const tmpfs = this.#keep(
-      createMount(this.#linux, "tmpfs", [["source", "composefs-transient"]], 0),
-    );
-    return this.#overlay(lower, tmpfs, source, attachLower);
+  #makeTmpfs(): Fd {
+    const settings = [["source", "composefs-transient"]] as const;
+    return this.#keep(createMount(this.#linux, "tmpfs", settings, 0));
   }
 
-  /** A writable overlay on `lower` whose changes are in the directory `upper` of `parent`, a detached mount. */
-  #overlay(lower: Fd, parent: Fd, source: string, attachLower: () => void): Fd {
-    const dir = this.#makeUpper(parent, lower);
-    const work = this.#makeDirectory(parent, "work", 0o700).fd;
-    const overlay = mountOverlay(this.#linux, {
-      source,
-      lower,
-      upper: { dir, work },
-      readOnly: false,
-      way: this.#options.conf.layers,
-      attachLayers: () => {
-        attachLower();
-        this.#temporary.attach(parent);
-      },
-    });
-    return this.#keep(overlay.fd);
-  }
-
-  /** The merged directory has the upper one's owner and mode: a new one gets those of the image's. */
-  #makeUpper(parent: Fd, lower: Fd): Fd {
-    const upper = this.#makeDirectory(parent, "upper", 0o755);
-    if (upper.made) {
-      const { mode, uid, gid } = this.#linux.statx(lower, "", AT_EMPTY_PATH);
-      this.#linux.fchownat(parent, "upper", uid, gid, AT_SYMLINK_NOFOLLOW);
-      this.#linux.fchmod(upper.fd, mode & 0o7777);
-    }
-    return upper.fd;
-  }
-
-  #makeDirectory(parent: Fd, name: string, mode: number): { fd: Fd; made: boolean } {
-    let made = true;
-    try {
-      this.#linux.mkdirat(parent, name, mode);
-    } catch (error) {
-      if (!isErrno(error, "EEXIST")) throw error;
-      made = false;
-    }
-    const flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
-    return { fd: this.#keep(this.#linux.openat(parent, name, flags)), made };
+  #makeWritable(lower: Fd, parent: Fd, source: string, attachLower: () => void): Fd {
+    this.stackedOnFile ||= this.#fromFile;
+    const attachLayers = () => {
+      attachLower();
+      this.#temporary.attach(parent);
+    };
+    const way = this.#options.conf.layers;
+    return this.#keep(mountWritable(this.#linux, { source, lower, parent, way, attachLayers }));
   }
 
   #placeSysroot(root: NewRoot, sysroot: Fd): void {
-    const directory = root.open("sysroot");
+    const directory = openDirectory(this.#linux, root.fd, "sysroot");
     if (directory === undefined) {
       this.#options.report("/sysroot: the image has no such directory, left out");
       return;
@@ -214,43 +230,31 @@ class Setup {
     this.#options.report("/sysroot: the physical root, read-only");
   }
 
-  #placeDirectory(
-    root: NewRoot,
-    sysroot: Fd,
-    digest: string,
-    name: "etc" | "var",
-    mode: DirectoryMount,
-  ): void {
-    if (mode === "none") {
-      this.#options.report(`/${name}: as in the image`);
-      return;
-    }
-    const directory = root.open(name);
+  #placePart(root: NewRoot, base: Base, part: Part): void {
+    const { name, mode } = part;
+    const directory = openDirectory(this.#linux, root.fd, name);
     if (directory === undefined) throw new Error(`the image has no directory /${name}`);
     this.#keep(directory);
-    try {
-      const { fd, what } = this.#directoryMount(root, sysroot, digest, name, mode, directory);
+    within(`/${name} (${mode})`, () => {
+      const { fd, what } = this.#makePart(root, base, part);
       root.place(fd, directory);
       this.#options.report(`/${name}: ${what}`);
-    } catch (cause) {
-      throw new Error(`/${name} (${mode})`, { cause });
-    }
+    });
   }
 
-  #directoryMount(
-    root: NewRoot,
-    sysroot: Fd,
-    digest: string,
-    name: string,
-    mode: "bind" | "overlay" | "transient",
-    directory: Fd,
-  ): { fd: Fd; what: string } {
-    const attachLower = () => root.attach();
-    if (mode === "transient") {
-      const fd = this.#overlayInMemory(directory, "transient", attachLower);
-      return { fd, what: "transient, changes are lost at reboot" };
+  #makePart(root: NewRoot, base: Base, { name, mode, state }: Part): { fd: Fd; what: string } {
+    // On a transient root too the image's own directory is the lower one: overlays stack two high, no more.
+    const overlay = (parent: Fd, source: string): Fd => {
+      const lower = this.#keep(openDirectory(this.#linux, base.fd, name)!);
+      return this.#makeWritable(lower, parent, source, () => {
+        if (base.fd === root.fd) root.attach();
+        else this.#temporary.attach(base.fd);
+      });
+    };
+    if (state === undefined) {
+      const what = "transient, changes are lost at reboot";
+      return { fd: overlay(this.#makeTmpfs(), "transient"), what };
     }
-    const state = this.#openState(sysroot, digest, name);
     const readOnly = (this.#linux.fstatfs(state).flags & ST_RDONLY) !== 0;
     if (mode === "overlay") {
       if (readOnly) {
@@ -259,59 +263,20 @@ class Setup {
           "put rw on the kernel command line",
         );
       }
-      const fd = this.#overlay(directory, state, "overlay", attachLower);
-      return { fd, what: "overlay, changes are kept in the deployment's state" };
+      const what = "overlay, changes are kept in the deployment's state";
+      return { fd: overlay(state, "overlay"), what };
     }
     // Not an error: a disk may be read-only for good. But usually it is a forgotten kernel argument.
     const note = readOnly ? ", read-only as the physical root is (rw makes both writable)" : "";
     return { fd: state, what: `bind of the deployment's state${note}` };
   }
+}
 
-  /**
-   * A clone of a directory of the deployment's state. It is writable where the file system is, even if the mount at
-   * `sysroot` is not (as in a running system). Symlinks are resolved below the physical root: `var` may be one, to the
-   * `/var` that all deployments share.
-   */
-  #openState(sysroot: Fd, digest: string, name: string): Fd {
-    const open = (path: string): Fd =>
-      this.#keep(
-        this.#linux.openat2(sysroot, path, {
-          flags: O_PATH | O_DIRECTORY | O_CLOEXEC,
-          resolve: RESOLVE_IN_ROOT,
-        }),
-      );
-    const base = statePath(digest);
-    const shown = `${this.#options.sysroot.replace(/\/+$/, "")}/${base}`;
-    try {
-      open(base);
-    } catch (cause) {
-      const hint = "the image is in the repository, but no deployment of it on this disk";
-      throw new HintedError(`no state directory ${shown}`, hint, { cause });
-    }
-    let directory: Fd;
-    try {
-      directory = open(`${base}/${name}`);
-    } catch (cause) {
-      throw new Error(`no state directory ${shown}/${name}${this.#link(sysroot, base, name)}`, {
-        cause,
-      });
-    }
-    const clone = this.#keep(cloneMount(this.#linux, directory));
-    try {
-      this.#linux.mount_setattr(clone, "", AT_EMPTY_PATH, { clear: MOUNT_ATTR_RDONLY });
-    } catch (error) {
-      // In a user namespace the flag may be locked. Then it stays, and the report says so.
-      if (!isErrno(error, "EPERM")) throw error;
-    }
-    return clone;
-  }
-
-  /** For messages: where a symlink leads. */
-  #link(sysroot: Fd, base: string, name: string): string {
-    try {
-      return ` (a link to ${display(this.#linux.readlinkat(sysroot, `${base}/${name}`))})`;
-    } catch {
-      return "";
-    }
+/** What `act` returns; its errors with `context`. */
+function within<T>(context: string, act: () => T): T {
+  try {
+    return act();
+  } catch (cause) {
+    throw new Error(context, { cause });
   }
 }
