@@ -15,7 +15,6 @@ const OUTPUT_CHUNK = 1 << 17;
 const SCRIPT_INPUT = 1 << 12;
 
 type Compress = (data: Uint8Array) => Uint8Array;
-type DecompressPiece = (piece: Uint8Array) => Uint8Array[];
 
 const native = typeof zlib.zstdDecompressSync === "function";
 
@@ -48,11 +47,8 @@ export async function* decompressZstd(
     yield* decoder;
   } else {
     const decode = scriptDecoder();
-    for await (const piece of cutAtFrames(source)) {
-      for (let at = 0; at < piece.length; at += SCRIPT_INPUT) {
-        yield* decode(piece.subarray(at, at + SCRIPT_INPUT));
-      }
-    }
+    for await (const piece of cutAtFrames(source)) yield* decode(piece);
+    yield* decode();
   }
 }
 
@@ -88,21 +84,26 @@ function* decompressFrames(frames: Uint8Array[], limit: number): Generator<Uint8
 
 function* decompressInScript(pieces: Uint8Array[]): Generator<Uint8Array> {
   const decode = scriptDecoder();
-  for (const piece of pieces) {
-    for (let at = 0; at < piece.length; at += SCRIPT_INPUT) {
-      yield* decode(piece.subarray(at, at + SCRIPT_INPUT));
-    }
-  }
+  for (const piece of pieces) yield* decode(piece);
+  yield* decode();
 }
 
-function scriptDecoder(): DecompressPiece {
+/** Gives the data of more input, or, without an argument, what is left at the end: small frames wait for more input. */
+function scriptDecoder(): (piece?: Uint8Array) => Generator<Uint8Array> {
   let out: Uint8Array[] = [];
   const decoder = new Decompress((chunk) => {
     if (chunk.length > 0) out.push(chunk);
   });
-  return (piece) => {
-    out = [];
-    decoder.push(piece);
-    return out;
+  return function* (piece) {
+    if (piece === undefined) {
+      decoder.push(new Uint8Array(0), true);
+      yield* out;
+      return;
+    }
+    for (let at = 0; at < piece.length; at += SCRIPT_INPUT) {
+      decoder.push(piece.subarray(at, at + SCRIPT_INPUT));
+      yield* out;
+      out = [];
+    }
   };
 }
