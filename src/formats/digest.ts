@@ -10,11 +10,12 @@ export const DIGEST_SIZE: Readonly<Record<HashName, number>> = { sha256: 32, sha
 export const VERITY_ALGORITHM: Readonly<Record<HashName, number>> = { sha256: 1, sha512: 2 };
 
 const HEX = "0123456789abcdef";
+const HEX_OF_BYTE = Array.from({ length: 256 }, (_, byte) => HEX[byte >> 4]! + HEX[byte & 15]!);
 
 /** Lower-case hex of bytes. */
 export function toHex(bytes: Uint8Array): string {
   let out = "";
-  for (const byte of bytes) out += HEX[byte >> 4]! + HEX[byte & 15]!;
+  for (let i = 0; i < bytes.length; i++) out += HEX_OF_BYTE[bytes[i]!]!;
   return out;
 }
 
