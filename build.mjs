@@ -7,7 +7,15 @@ import { chmodSync, statSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import * as esbuild from "esbuild";
-import { cachedFile, describeCompiler, keyOf, ROOT, run, sha256 } from "./scripts/build/cached.mjs";
+import {
+  cachedFile,
+  describeCompiler,
+  keyOf,
+  ROOT,
+  run,
+  sha256,
+  sha256File,
+} from "./scripts/build/cached.mjs";
 import { buildExecutable } from "./scripts/build/quickjs.mjs";
 import { requestedEngine } from "./scripts/build/quickjs-source.mjs";
 
@@ -52,7 +60,7 @@ async function buildAddon(output) {
     "-Wl,--build-id=none",
   ];
   const key = keyOf({
-    values: [await describeCompiler(CC), ...flags, sha256(packageJson)],
+    values: [await describeCompiler(CC), ...flags, sha256File(packageJson)],
     files: [...sources, "native/linux.h"].map((file) => join(ROOT, file)),
   });
   return cachedFile(output, key, async (made) => {

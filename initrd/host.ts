@@ -1,3 +1,4 @@
+/// <reference path="./native.d.ts" />
 /** What a program needs besides system calls: its arguments, its output, its end. */
 import { args, exit } from "cfsboot:host";
 import { fromText, toBytes } from "../src/formats/bytestring.ts";

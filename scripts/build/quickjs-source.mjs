@@ -32,13 +32,14 @@ export function requestedEngine() {
 }
 
 /**
- * The engine's source tree: `QUICKJS_SRC` (a directory or a tarball) where it is set, else Debian's package.
+ * The engine's source tree: `QUICKJS_SRC` (a directory or a tarball, of the engine that the environment asks for) where
+ * it is set, else Debian's package.
  * @param {Engine} engine
  * @returns {Promise<{dir: string, key: string}>} the directory with quickjs.c, and what its content is known by
  */
 export async function quickjsSource(engine) {
   const override = process.env.QUICKJS_SRC;
-  if (override) {
+  if (override && engine === requestedEngine()) {
     const path = resolve(override);
     if (!existsSync(path)) throw new Error(`QUICKJS_SRC=${override}: there is no such file`);
     if (!statSync(path).isDirectory()) return unpack(path, ["tar", "-xf", path, "-C"]);
