@@ -2,16 +2,19 @@
 import { availableParallelism } from "node:os";
 import { decompress, layerCompression } from "../decompress.ts";
 import type { Repository } from "../repository/repository.ts";
-import { addStats, BlobImport, type ImportStats, LayerImport, noStats } from "./layer.ts";
+import { addStats, type ImportStats, LayerImport, noStats } from "./layer.ts";
 import { type BlobDescriptor, type Transport, verified } from "./transport.ts";
+
+/** So much of a layer that turns out to be damaged is still fetched, to see whether its digest is wrong, in bytes. */
+const REST_LIMIT = 16 * 1024 * 1024;
 
 /** A layer that has to be fetched. */
 export interface LayerWork {
   /** Place in the manifest, from 0. */
   readonly index: number;
   readonly descriptor: BlobDescriptor;
-  /** Of the uncompressed tar; `undefined` for what an artifact holds: that is stored as it is. */
-  readonly diffId: string | undefined;
+  /** Digest of the uncompressed tar. */
+  readonly diffId: string;
 }
 
 /** Told about layers on their way. */
@@ -69,32 +72,43 @@ async function importLayer(
   progress: LayerProgress,
   outer: AbortSignal,
 ): Promise<ImportStats> {
-  const compression = diffId === undefined ? "none" : layerCompression(descriptor.mediaType);
+  const compression = layerCompression(descriptor.mediaType);
   if (compression === undefined)
     throw new Error(`has the media type ${descriptor.mediaType}; expected a tar layer`);
-  const target =
-    diffId === undefined
-      ? new BlobImport(repository, descriptor.digest)
-      : new LayerImport(repository, diffId);
+  const layer = new LayerImport(repository, diffId);
   const failed = new AbortController();
   const signal = AbortSignal.any([outer, failed.signal]);
   const blob = verified(transport.blob(descriptor, signal), descriptor);
+  let left = descriptor.size;
+  const received = counted(blob, (bytes) => {
+    left -= bytes;
+    progress.received?.(index, bytes);
+  });
   try {
-    const received = counted(blob, (bytes) => progress.received?.(index, bytes));
-    for await (const chunk of decompress(received, compression)) {
-      target.write(chunk);
-      signal.throwIfAborted();
+    try {
+      for await (const chunk of decompress(received, compression)) {
+        layer.write(chunk);
+        signal.throwIfAborted();
+      }
+    } catch (error) {
+      // What makes no sense is seldom what was asked for, and then it is the digest that says so.
+      if (!outer.aborted && left <= REST_LIMIT) await drain(received);
+      throw error;
     }
-    // a decoder stops at the end of its data; the blob's digest covers what follows, too
-    for await (const _ of received);
-    target.finish();
-    return target.stats;
+    // A decoder stops at the end of its data; the blob's digest covers what follows, too.
+    await drain(received);
+    layer.finish();
+    return layer.stats;
   } catch (error) {
-    target.abort();
+    layer.abort();
     failed.abort(); // whoever waits for more of the blob need not
     await blob.return().catch(() => {});
     throw error;
   }
+}
+
+async function drain(source: AsyncIterable<Uint8Array>): Promise<void> {
+  for await (const _ of source);
 }
 
 /** The same bytes, reported as they pass. Whoever stops early does not end the source: it can be read on. */

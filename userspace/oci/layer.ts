@@ -31,9 +31,9 @@ export function addStats(to: ImportStats, more: ImportStats): void {
   for (const key of Object.keys(to) as (keyof ImportStats)[]) to[key] += more[key];
 }
 
-/** The stream of a layer: for a tar by the digest of its uncompressed bytes, for an artifact's by the blob's. */
-export function layerContentId(digest: string): string {
-  return `oci-layer-${digest}`;
+/** The name of a layer's stream. `diffId` is the digest of the uncompressed tar. */
+export function layerContentId(diffId: string): string {
+  return `oci-layer-${diffId}`;
 }
 
 /**
@@ -100,43 +100,6 @@ export class LayerImport {
   }
 
   /** Drops what is unfinished. Does nothing after `finish`. */
-  abort(): void {
-    this.#object?.abort();
-    this.#object = undefined;
-  }
-}
-
-/** Stores a blob as it is: one object, and a stream that consists of it. Returns the digest of the stream's object. */
-export class BlobImport {
-  readonly stats = noStats();
-  readonly #repository: Repository;
-  readonly #digest: string;
-  #object: ObjectWriter | undefined;
-
-  /** `digest` is the blob's; whoever writes has checked it before `finish`. */
-  constructor(repository: Repository, digest: string) {
-    this.#repository = repository;
-    this.#digest = digest;
-    this.#object = repository.createObject();
-  }
-
-  write(chunk: Uint8Array): void {
-    this.#object!.write(chunk);
-  }
-
-  finish(): Uint8Array {
-    const object = this.#object!;
-    this.#object = undefined;
-    const { digest, size, existing } = object.finish();
-    this.stats[existing ? "objectsExisting" : "objectsStored"]++;
-    this.stats[existing ? "bytesExisting" : "bytesStored"] += size;
-    const stream = new SplitstreamWriter(this.#repository.hash, CONTENT_TYPES["oci-blob"], zstd);
-    stream.external(digest, size);
-    return this.#repository.writeStream(layerContentId(this.#digest), stream.finish(), {
-      existing: "keep",
-    });
-  }
-
   abort(): void {
     this.#object?.abort();
     this.#object = undefined;

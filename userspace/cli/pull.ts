@@ -1,0 +1,151 @@
+/** `cfsboot image pull` */
+import { type Command, InvalidArgumentError } from "commander";
+import { parsePlatform } from "../../src/formats/oci.ts";
+import type { ImportStats } from "../oci/layer.ts";
+import type { PullResult } from "../oci/pull.ts";
+import type { Reference } from "../oci/reference.ts";
+import type { Transport } from "../oci/transport.ts";
+import { UsageError } from "./errors.ts";
+import { addExamples } from "./example.ts";
+import { megabytes, terminalProgress } from "./pull-progress.ts";
+import { openRepositoryAt, repoOption } from "./repo.ts";
+
+interface PullFlags {
+  readonly repo?: string;
+  readonly bootable: boolean;
+  readonly platform?: string;
+  readonly tlsVerify: boolean;
+  readonly authfile?: string;
+  readonly creds?: string;
+  readonly json: boolean;
+}
+
+/** Adds `pull` to the `image` command. */
+export function registerPull(image: Command): void {
+  const command = image
+    .command("pull")
+    .description("fetch an image into the repository, verifying every byte, and name it")
+    .argument("<reference>", "oci:DIRECTORY[:TAG] or docker://HOST/NAME[:TAG][@DIGEST]")
+    .argument("[name]", "the name that it gets here (default: the reference)")
+    .addOption(repoOption())
+    .option("--bootable", "also make the image that a machine boots", false)
+    .option("--platform <os/architecture>", "which image of several (default: this machine's)")
+    .option(
+      "--tls-verify <bool>",
+      "false: check no certificates, and allow HTTP",
+      parseBoolean,
+      true,
+    )
+    .option("--authfile <file>", "credentials file, as written by podman login")
+    .option("--creds <user:password>", "credentials for the registry")
+    .option("--json", "print the result as JSON", false)
+    .action(pullImage);
+  addExamples(
+    command,
+    "cfsboot image pull docker://quay.io/fedora/fedora-bootc:42",
+    "cfsboot image pull oci:./debian:13 debian --bootable",
+  );
+}
+
+async function pullImage(
+  source: string,
+  name: string | undefined,
+  flags: PullFlags,
+): Promise<void> {
+  const { parseReference } = await import("../oci/reference.ts");
+  const { currentPlatform } = await import("../oci/platform.ts");
+  const { pull } = await import("../oci/pull.ts");
+  const reference = usage(() => parseReference(source));
+  const platform = usage(() =>
+    flags.platform === undefined ? currentPlatform() : parsePlatform(flags.platform),
+  );
+
+  using repository = await openRepositoryAt(flags.repo);
+  repository.requireWritable();
+  const progress = process.stderr.isTTY ? terminalProgress() : undefined;
+  let result: PullResult;
+  try {
+    const transport = await openTransport(reference, flags);
+    try {
+      result = await pull(repository, transport, {
+        name: name ?? source,
+        platform,
+        bootable: flags.bootable,
+        ...(progress === undefined ? {} : { progress }),
+      });
+    } finally {
+      await transport.close();
+    }
+  } catch (error) {
+    throw new Error(`pull ${source}`, { cause: error });
+  } finally {
+    progress?.stop();
+  }
+  process.stdout.write(flags.json ? `${JSON.stringify(toJson(result))}\n` : toText(result));
+}
+
+async function openTransport(reference: Reference, flags: PullFlags): Promise<Transport> {
+  if (reference.transport === "oci") {
+    const { openLayout } = await import("../oci/layout.ts");
+    return openLayout(reference);
+  }
+  const { openRegistry } = await import("../oci/registry.ts");
+  const { findCredentials } = await import("../oci/credentials.ts");
+  const credentials = findCredentials(reference, flags);
+  return openRegistry(reference, { tlsVerify: flags.tlsVerify, credentials });
+}
+
+function toText(result: PullResult): string {
+  const lines = [
+    `manifest ${result.manifestDigest}`,
+    `config   ${result.configDigest}`,
+    `verity   ${result.manifestVerity}`,
+    `tagged   ${result.name}`,
+    `objects  ${statsText(result.stats)}`,
+    `image    ${result.image}`,
+  ];
+
+  if (result.bootImage !== undefined) lines.push(`Boot image: ${result.bootImage}`);
+  return `${lines.join("\n")}\n`;
+}
+
+function statsText(stats: ImportStats): string {
+  return (
+    `${stats.objectsStored} new + ${stats.objectsExisting} already present; ` +
+    `${megabytes(stats.bytesStored)} stored, ${megabytes(stats.bytesInline)} inline`
+  );
+}
+
+function toJson(result: PullResult): object {
+  return {
+    name: result.name,
+    manifest_digest: result.manifestDigest,
+    config_digest: result.configDigest,
+    manifest_verity: result.manifestVerity,
+    image: result.image,
+    boot_image: result.bootImage ?? null,
+    layers: result.layers.map(({ digest, size, present }) => ({ digest, size, reused: present })),
+    stats: {
+      objects_stored: result.stats.objectsStored,
+      bytes_stored: result.stats.bytesStored,
+      objects_existing: result.stats.objectsExisting,
+      bytes_existing: result.stats.bytesExisting,
+      bytes_inline: result.stats.bytesInline,
+    },
+  };
+}
+
+function parseBoolean(text: string): boolean {
+  if (text === "true" || text === "false") return text === "true";
+  throw new InvalidArgumentError("expected true or false");
+}
+
+/** What the user typed is wrong, if `parse` throws. */
+function usage<T>(parse: () => T): T {
+  try {
+    return parse();
+  } catch (error) {
+    const { message, cause } = error as Error;
+    throw new UsageError(message, { cause });
+  }
+}

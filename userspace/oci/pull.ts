@@ -1,0 +1,253 @@
+/**
+ * Pulling an image into a repository.
+ *
+ * Order of writes, so that an interrupted pull leaves nothing that a later one trips over: objects (they have no name but
+ * their digest), each layer's stream once its bytes are proven and durable, the config's stream once all layers have
+ * theirs, the manifest's stream, the EROFS images, and last the tag.
+ */
+import { sameDigest, toHex } from "../../src/formats/digest.ts";
+import {
+  type ImageManifest,
+  type ImagePlatform,
+  isContainerImage,
+  MAX_CONFIG,
+  parseConfig,
+} from "../../src/formats/oci.ts";
+import { tagRef } from "../../src/formats/oci-tag.ts";
+import { CONTENT_TYPES } from "../../src/formats/splitstream.ts";
+import { layerCompression } from "../decompress.ts";
+import type { Repository } from "../repository/repository.ts";
+import { commitImages } from "./commit.ts";
+import { openImage, type StoredImage, tagImage } from "./image.ts";
+import { importLayers, type LayerProgress, type LayerWork } from "./import-layers.ts";
+import { type ImportStats, layerContentId } from "./layer.ts";
+import { resolveManifest } from "./resolve.ts";
+import {
+  configContentId,
+  configRef,
+  imageRef,
+  isImageRef,
+  manifestContentId,
+  type ObjectDigest,
+  readDocument,
+  writeConfigStream,
+  writeManifestStream,
+} from "./streams.ts";
+import { readBlob, type Transport } from "./transport.ts";
+
+export interface LayerPlan {
+  readonly digest: string;
+  /** As it is fetched, in bytes. */
+  readonly size: number;
+  /** In the repository already. */
+  readonly present: boolean;
+}
+
+export interface PullProgress extends LayerProgress {
+  /** The manifest is known: its layers, in order. */
+  layers?(plans: readonly LayerPlan[]): void;
+  /** All layers are there; the filesystem images are being made. */
+  committing?(): void;
+}
+
+export interface PullOptions {
+  /** The tag that the image gets. */
+  readonly name: string;
+  readonly platform: ImagePlatform;
+  /** Also make the image that a machine boots. */
+  readonly bootable: boolean;
+  readonly progress?: PullProgress;
+}
+
+export interface PullResult {
+  readonly name: string;
+  readonly manifestDigest: string;
+  readonly configDigest: string;
+  /** fs-verity digest of the manifest's stream, in hex. */
+  readonly manifestVerity: string;
+  readonly layers: readonly LayerPlan[];
+  readonly stats: ImportStats;
+  /** fs-verity digest of the image in the repository's default format, in hex. */
+  readonly image: string;
+  /** That of the image that a machine boots, if it was asked for. */
+  readonly bootImage: string | undefined;
+}
+
+/**
+ * Brings the image that the transport's reference names into the repository and tags it. What is there already is neither
+ * fetched nor written again.
+ */
+export async function pull(
+  repository: Repository,
+  transport: Transport,
+  { name, platform, bootable, progress = {} }: PullOptions,
+): Promise<PullResult> {
+  tagRef(name); // throws for what cannot be a name, before anything is fetched
+  repository.requireWritable();
+  const { bytes, digest, manifest } = await resolveManifest(transport, platform);
+  requireContainerImage(manifest, digest);
+
+  const config = await obtainConfig(repository, transport, manifest);
+  const work = missingLayers(repository, manifest, config.diffIds);
+  const missing = new Set(work.map(({ index }) => index));
+  const layers = manifest.layers.map((layer, index) => ({
+    digest: layer.digest,
+    size: layer.size,
+    present: !missing.has(index),
+  }));
+  progress.layers?.(layers);
+  const stats = await importLayers(repository, transport, work, progress);
+
+  // From here on all of it happens in one go: another pull of the same image in this process does not come between.
+  progress.committing?.();
+  writeDocuments(repository, { digest, bytes, manifest }, config);
+  const image = openImage(repository, `@${digest}`);
+  const images = imagesOf(repository, image, bootable) ?? makeImages(repository, image, bootable);
+  tagImage(repository, digest, name);
+  return {
+    name,
+    manifestDigest: digest,
+    configDigest: manifest.config.digest,
+    manifestVerity: toHex(repository.streamObject(manifestContentId(digest))!),
+    layers,
+    stats,
+    ...images,
+  };
+}
+
+/** Throws before anything is fetched if there is something that no filesystem can be made of. */
+function requireContainerImage(manifest: ImageManifest, digest: string): void {
+  if (!isContainerImage(manifest))
+    throw new Error(
+      `manifest ${digest}: an artifact, whose config is ${manifest.config.mediaType}; expected a container image`,
+    );
+  for (const [index, layer] of manifest.layers.entries()) {
+    if (layerCompression(layer.mediaType) === undefined)
+      throw new Error(
+        `layer ${index + 1} (${layer.digest}): has the media type ${layer.mediaType}; expected a tar layer`,
+      );
+  }
+}
+
+interface Config {
+  readonly bytes: Uint8Array;
+  /** One for each layer of the manifest. */
+  readonly diffIds: readonly string[];
+}
+
+/** The config, from the repository if it is there. */
+async function obtainConfig(
+  repository: Repository,
+  transport: Transport,
+  { config, layers }: ImageManifest,
+): Promise<Config> {
+  const name = `config ${config.digest}`;
+  let bytes = readConfig(repository, config.digest)?.bytes;
+  try {
+    bytes ??= await readBlob(transport, config, MAX_CONFIG);
+  } catch (error) {
+    throw new Error(name, { cause: error });
+  }
+  const { diffIds } = parseConfig(bytes, name);
+  if (diffIds.length !== layers.length)
+    throw new Error(
+      `${name}: states ${diffIds.length} diff_ids; the manifest has ${layers.length} layers`,
+    );
+  return { bytes, diffIds };
+}
+
+function readConfig(repository: Repository, digest: string) {
+  const stream = repository.streamObject(configContentId(digest));
+  if (stream === undefined) return undefined;
+  return readDocument(repository, stream, "oci-config", `config ${digest}`, MAX_CONFIG);
+}
+
+/** The layers whose streams are not there, each once. */
+function missingLayers(
+  repository: Repository,
+  { layers }: ImageManifest,
+  diffIds: readonly string[],
+): LayerWork[] {
+  const work = new Map<string, LayerWork>();
+  for (const [index, descriptor] of layers.entries()) {
+    const diffId = diffIds[index]!;
+    if (work.has(diffId) || repository.streamObject(layerContentId(diffId)) !== undefined) continue;
+    work.set(diffId, { index, descriptor, diffId });
+  }
+  return [...work.values()];
+}
+
+/** The streams of the config and of the manifest. Those that are there and complete stay as they are. */
+function writeDocuments(
+  repository: Repository,
+  { digest, bytes, manifest }: { digest: string; bytes: Uint8Array; manifest: ImageManifest },
+  config: Config,
+): void {
+  const layers = new Map<string, ObjectDigest>();
+  for (const diffId of config.diffIds) {
+    const stream = repository.streamObject(layerContentId(diffId));
+    if (stream === undefined) throw new Error(`stream ${layerContentId(diffId)} has disappeared`);
+    layers.set(diffId, stream);
+  }
+
+  const configDigest = manifest.config.digest;
+  const stored = readConfig(repository, configDigest);
+  const images = [...(stored?.refs ?? [])].filter(([name]) => isImageRef(name));
+  const stream =
+    stored !== undefined && sameRefs(stored.refs, new Map([...layers, ...images]))
+      ? stored.stream
+      : writeConfigStream(repository, configDigest, config.bytes, layers, images);
+
+  const manifestId = manifestContentId(digest);
+  const refs = new Map([[configRef(configDigest), stream], ...layers]);
+  if (
+    repository.streamObject(manifestId) === undefined ||
+    !sameRefs(repository.readStream(manifestId, CONTENT_TYPES["oci-manifest"]).namedRefs(), refs)
+  )
+    writeManifestStream(repository, digest, bytes, { digest: configDigest, stream }, layers);
+}
+
+function sameRefs(
+  a: ReadonlyMap<string, ObjectDigest>,
+  b: ReadonlyMap<string, ObjectDigest>,
+): boolean {
+  const has = ([name, digest]: [string, ObjectDigest]) => {
+    const other = b.get(name);
+    return other !== undefined && sameDigest(digest, other);
+  };
+  return a.size === b.size && [...a].every(has);
+}
+
+type Images = Pick<PullResult, "image" | "bootImage">;
+
+/** The images that an earlier pull has made, if all that are asked for are there. */
+function imagesOf(
+  repository: Repository,
+  { images }: StoredImage,
+  bootable: boolean,
+): Images | undefined {
+  const linked = new Set(repository.listImages());
+  const find = (forBoot: boolean) => {
+    const found = repository.formats.map((format) => {
+      const digest = images.get(imageRef(format, forBoot, "allowlist-only"));
+      const intact = digest !== undefined && repository.hasObject(digest);
+      return intact && linked.has(toHex(digest)) ? toHex(digest) : undefined;
+    });
+    return found.includes(undefined) ? undefined : found[0];
+  };
+  const image = find(false);
+  const bootImage = bootable ? find(true) : undefined;
+  if (image === undefined || (bootable && bootImage === undefined)) return undefined;
+  return { image, bootImage };
+}
+
+/** Makes the images. The ones that count are in the default format, which is the first one. */
+function makeImages(repository: Repository, image: StoredImage, bootable: boolean): Images {
+  const made = commitImages(repository, image, { bootable });
+  const find = (forBoot: boolean) => made.find((one) => one.bootable === forBoot);
+  const bootImage = find(true)?.digest;
+  return {
+    image: toHex(find(false)!.digest),
+    bootImage: bootImage === undefined ? undefined : toHex(bootImage),
+  };
+}
