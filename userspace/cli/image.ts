@@ -1,3 +1,131 @@
-import type { Command } from "commander";
+/** `cfsboot image` */
+import { type Command, InvalidArgumentError, Option } from "commander";
+import { display, fromText } from "../../src/formats/bytestring.ts";
+import { toHex } from "../../src/formats/digest.ts";
+import type { ErofsFormat } from "../../src/formats/meta-json.ts";
+import type { XattrMode } from "../../src/model/transform.ts";
+import type { ImageSummary } from "../oci/list.ts";
+import { describeError } from "./errors.ts";
+import { addExamples } from "./example.ts";
+import { registerPull } from "./pull.ts";
+import { openRepositoryAt, repoOption } from "./repo.ts";
 
-export function register(_program: Command): void {}
+interface ListFlags {
+  readonly repo?: string;
+  readonly json: boolean;
+}
+
+interface TreeFlags {
+  readonly repo?: string;
+  readonly bootable: boolean;
+  readonly xattrs: XattrMode;
+}
+
+interface DigestFlags extends TreeFlags {
+  readonly erofsFormat?: ErofsFormat;
+}
+
+const NAME = "tag, or @sha256:… of the manifest or config";
+
+export function register(program: Command): void {
+  const image = program.command("image").description("container images in the repository");
+  registerPull(image);
+  addExamples(
+    image
+      .command("list")
+      .description("list the images that have a name")
+      .addOption(repoOption())
+      .option("--json", "print JSON", false)
+      .action(list),
+    "cfsboot image list",
+  );
+  addExamples(
+    treeOptions(
+      image
+        .command("digest")
+        .description("compute the fs-verity digest of an image's filesystem; nothing is stored")
+        .argument("<name>", NAME),
+    )
+      .addOption(
+        new Option(
+          "--erofs-format <number>",
+          "format: 0, 1 or 2 (default: the repository's)",
+        ).argParser(parseFormat),
+      )
+      .action(digest),
+    "cfsboot image digest debian",
+    "cfsboot image digest --bootable debian",
+  );
+  addExamples(
+    treeOptions(
+      image
+        .command("dump")
+        .description("print an image's filesystem as a dump file")
+        .argument("<name>", NAME),
+    ).action(dump),
+    "cfsboot image dump debian",
+  );
+}
+
+function treeOptions(command: Command): Command {
+  return command
+    .addOption(repoOption())
+    .option("--bootable", "as a machine boots it: with SELinux labels, without /boot", false)
+    .addOption(
+      new Option("--xattrs <mode>", "which extended attributes the image keeps")
+        .choices(["allowlist-only", "keep-user-xattrs"])
+        .default("allowlist-only"),
+    );
+}
+
+async function list(flags: ListFlags): Promise<void> {
+  const { listImages } = await import("../oci/list.ts");
+  using repository = await openRepositoryAt(flags.repo);
+  const images = listImages(repository, (error) => {
+    process.stderr.write(`cfsboot: warning: ${describeError(error).message}\n`);
+  });
+  process.stdout.write(flags.json ? `${JSON.stringify(images, null, 2)}\n` : table(images));
+}
+
+/** `sha256:` and as many digits as tell images apart. */
+const SHORT_DIGEST = "sha256:".length + 12;
+
+function table(images: readonly ImageSummary[]): string {
+  const rows = [
+    ["NAME", "DIGEST", "ARCH", "LAYERS", "REFS"],
+    ...images.map((image) => [
+      display(fromText(image.name)),
+      image.manifestDigest.slice(0, SHORT_DIGEST),
+      image.isContainer ? image.architecture : "artifact",
+      String(image.layerCount),
+      String(image.referrerCount),
+    ]),
+  ];
+  const widths = rows[0]!.map((_, column) => Math.max(...rows.map((row) => row[column]!.length)));
+  const line = (row: readonly string[]) =>
+    row.map((cell, column) => cell.padEnd(widths[column]!)).join("  ");
+  return rows.map((row) => `${line(row).trimEnd()}\n`).join("");
+}
+
+async function digest(name: string, flags: DigestFlags): Promise<void> {
+  const { openImage } = await import("../oci/image.ts");
+  const { imageDigest } = await import("../oci/commit.ts");
+  using repository = await openRepositoryAt(flags.repo);
+  const format = flags.erofsFormat ?? repository.formats[0]!;
+  const image = openImage(repository, name);
+  process.stdout.write(`${toHex(imageDigest(repository, image, format, flags))}\n`);
+}
+
+async function dump(name: string, flags: TreeFlags): Promise<void> {
+  const { openImage } = await import("../oci/image.ts");
+  const { imageTree } = await import("../oci/commit.ts");
+  const { formatDumpfile } = await import("../../src/formats/dumpfile-writer.ts");
+  using repository = await openRepositoryAt(flags.repo);
+  const tree = imageTree(repository, openImage(repository, name), flags);
+  process.stdout.write(formatDumpfile(tree), "latin1");
+}
+
+function parseFormat(text: string): ErofsFormat {
+  if (text === "0" || text === "1" || text === "2") return Number(text) as ErofsFormat;
+  throw new InvalidArgumentError("0, 1 or 2 expected.");
+}

@@ -101,26 +101,30 @@ export function commitImages(
   image: StoredImage,
   { bootable = false, xattrs = "allowlist-only" }: TreeOptions = {},
 ): CommittedImage[] {
-  const committed: CommittedImage[] = [];
-  const refs = new Map<string, ObjectDigest>();
-  const commit = (tree: Tree, isBootable: boolean) => {
+  const made: (Omit<CommittedImage, "digest"> & { readonly bytes: Uint8Array })[] = [];
+  const make = (tree: Tree, boot: boolean) => {
     for (const format of repository.formats) {
-      const digest = repository.writeImage(writeErofs(tree, { format }));
-      committed.push({ format, bootable: isBootable, digest });
-      const name = imageRef(format, isBootable, xattrs);
-      if (!refs.has(name)) refs.set(name, digest);
+      made.push({ format, bootable: boot, bytes: writeErofs(tree, { format }) });
     }
   };
   const tree = imageTree(repository, image);
-  commit(tree, false);
-  if (bootable) {
-    // The default filter has dropped what another one may keep.
-    if (xattrs === "allowlist-only") makeBootable(repository, tree);
-    commit(
-      xattrs === "allowlist-only" ? tree : imageTree(repository, image, { bootable, xattrs }),
-      true,
-    );
+  make(tree, false);
+  if (bootable && xattrs === "allowlist-only") {
+    makeBootable(repository, tree);
+    make(tree, true);
+  } else if (bootable) {
+    // The tree at hand has lost what this one keeps.
+    make(imageTree(repository, image, { bootable, xattrs }), true);
   }
+
+  // Not before all are made: an image that cannot boot leaves nothing behind.
+  const refs = new Map<string, ObjectDigest>();
+  const committed = made.map(({ format, bootable: boot, bytes }) => {
+    const digest = repository.writeImage(bytes);
+    const name = imageRef(format, boot, xattrs);
+    if (!refs.has(name)) refs.set(name, digest);
+    return { format, bootable: boot, digest };
+  });
   addImages(repository, image, refs);
   return committed;
 }
