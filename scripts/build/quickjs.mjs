@@ -65,6 +65,7 @@ const ENGINES = {
 const WEAK_SYMBOLS = ["unicode_general_category", "unicode_prop", "unicode_script"];
 
 const C_SOURCES = ["initrd/host.c", "initrd/left-out.c", "native/linux.c", "native/quickjs.c"];
+const LEFT_OUT = join(ROOT, "initrd/left-out.c");
 const C_HEADERS = ["native/linux.h", "native/quickjs-module.h"];
 const C_MODULES = { "cfsboot:linux": "linux", "cfsboot:host": "host" };
 
@@ -153,6 +154,7 @@ export async function buildExecutable({ entry, output, engine }) {
     bundle(entry, module),
     describeCompiler(MUSL_CC),
   ]);
+  checkMath(text);
   const { sources, flags, qjscOptions } = ENGINES[engine];
   const key = keyOf({
     values: [engineKey, text, compiler, JSON.stringify([module, FLAGS, LINK_FLAGS, OWN_FLAGS])],
@@ -183,6 +185,15 @@ export async function buildExecutable({ entry, output, engine }) {
     if (engine === "bellard") checkSize(made, basename(output));
     chmodSync(made, 0o755);
   });
+}
+
+/** Throws if the program names a function of Math that initrd/left-out.c leaves out. */
+function checkMath(text) {
+  const absent = [...readFileSync(LEFT_OUT, "utf8").matchAll(/^NO_MATH\w*\((\w+)\)$/gm)];
+  const names = absent.map(([, name]) => name).filter((name) => text.includes(`Math.${name}(`));
+  if (names.length > 0) {
+    throw new Error(`the program uses Math.${names[0]}, which initrd/left-out.c leaves out`);
+  }
 }
 
 /** Program header types of ELF (elf.h). */
