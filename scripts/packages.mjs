@@ -32,6 +32,7 @@ export const PURPOSES = {
       "e2fsprogs",
       "mmdebstrap",
       "qemu-system-x86",
+      "uidmap",
       "umoci",
       "zstd",
     ],

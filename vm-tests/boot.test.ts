@@ -59,8 +59,8 @@ function expectVerifiedRoot(booted: Booted, digest: string): void {
 /** Nothing was mounted: the emergency target came, and the console says why. */
 function expectRefused(booted: Booted): string {
   const text = plain(booted.console);
-  expect(text).toMatch("Failed to start composefs-setup-root.service");
-  expect(text).toMatch(/Reached target .*emergency\.target/);
+  expect(text).toMatch(/Failed to start composefs-setup-/);
+  expect(text).toMatch("Reached target emergency.target");
   expect(text).not.toMatch("Reached target initrd-root-fs.target");
   const lines = text.split("\n");
   const at = lines.findIndex((line) => line.includes("composefs-setup-root: error: "));

@@ -3,8 +3,8 @@
 #
 #   docs/image/base.sh SUITE OUT.tar        e.g. docs/image/base.sh trixie base.tar
 #
-# As root, or as a user for whom mmdebstrap can make a user namespace (package uidmap). Packages come from $DEBIAN_MIRROR, by
-# default the mirror that this machine itself uses.
+# As root, or as a user for whom mmdebstrap can make a user namespace (package uidmap). Packages come from
+# $DEBIAN_MIRROR, by default the mirror that this machine itself uses.
 set -eu
 
 suite=$1
@@ -52,4 +52,7 @@ INITRD=No mmdebstrap --quiet --variant=apt --include="$packages" \
     # no part of a system that boots
     rm -rf var/lib/apt/lists/* var/cache/* var/log/* etc/apt/apt.conf.d/99mmdebstrap etc/dpkg/dpkg.cfg.d/99mmdebstrap
   ' \
-  "$suite" "$out" "deb $mirror $suite main"
+  --format=tar "$suite" "$out.all" "deb $mirror $suite main"
+# the kernel makes the device files
+mmtarfilter --path-exclude='/dev/*' < "$out.all" > "$out"
+rm "$out.all"

@@ -64,6 +64,30 @@ export function checkArguments(target: Target): string[] {
     : ["systemd.unit=multi-user.target", `systemd.wants=${UNIT}`];
 }
 
+export const SHELL_UNIT = "cfsboot-shell.service";
+
+/** Credentials, by name, that put a root shell on the console; when it ends, the machine powers off. */
+export function shellCredentials(): Record<string, string> {
+  const unit = [
+    "[Unit]",
+    "Description=Root shell on the console",
+    "After=multi-user.target",
+    "Conflicts=serial-getty@ttyS0.service",
+    "[Service]",
+    "ExecStart=/bin/bash -l",
+    "ExecStopPost=systemctl --no-block poweroff",
+    "WorkingDirectory=/root",
+    "Environment=HOME=/root TERM=linux",
+    "StandardInput=tty",
+    "StandardOutput=tty",
+    "StandardError=tty",
+    "TTYPath=/dev/ttyS0",
+    "TTYReset=yes",
+    "",
+  ].join("\n");
+  return { [`systemd.extra-unit.${SHELL_UNIT}`]: unit };
+}
+
 export interface Report {
   readonly answers: Readonly<Record<string, Answer>>;
   /** Whether all commands ran. */

@@ -10,6 +10,7 @@ import {
   mkdtempSync,
   openSync,
   readFileSync,
+  readSync,
   rmSync,
   writeFileSync,
 } from "node:fs";
@@ -23,6 +24,8 @@ import {
   checkCredentials,
   type PowerOff,
   parseReport,
+  SHELL_UNIT,
+  shellCredentials,
   type Target,
 } from "./guest.ts";
 
@@ -47,6 +50,8 @@ export interface Boot extends Machine {
   readonly checks?: Checks;
   readonly target?: Target;
   readonly powerOff?: PowerOff;
+  /** Called with each line of the console while the machine runs. */
+  readonly onConsole?: (line: string) => void;
 }
 
 export interface Booted {
@@ -117,7 +122,9 @@ async function bootOnce(options: Boot): Promise<Attempt> {
     const errors = openSync(join(scratch, "stderr"), "w");
     const child = spawn(command[0]!, command.slice(1), { stdio: ["ignore", "ignore", errors] });
     closeSync(errors);
+    const follower = options.onConsole && follow(log, options.onConsole);
     const { timedOut, status } = await ended(child, TIMEOUT_MS);
+    follower?.stop();
     const stderr = readFileSync(join(scratch, "stderr"), "utf8").trim();
     if (status !== 0 && !timedOut) throw new Error(`QEMU failed with status ${status}: ${stderr}`);
     const text = readFileSync(report, "latin1");
@@ -133,6 +140,29 @@ async function bootOnce(options: Boot): Promise<Attempt> {
   } finally {
     rmSync(scratch, { recursive: true, force: true });
   }
+}
+
+/** Calls `onLine` for every line that is appended to a file, until stopped. */
+function follow(path: string, onLine: (line: string) => void): { stop: () => void } {
+  const fd = openSync(path, "r");
+  const buffer = Buffer.alloc(1 << 16);
+  let rest = "";
+  const look = () => {
+    for (let count = 1; count > 0; ) {
+      count = readSync(fd, buffer);
+      const lines = (rest + buffer.toString("latin1", 0, count)).split("\n");
+      rest = lines.pop() ?? "";
+      for (const line of lines) onLine(plain(line));
+    }
+  };
+  const timer = setInterval(look, 200);
+  return {
+    stop: () => {
+      clearInterval(timer);
+      look();
+      closeSync(fd);
+    },
+  };
 }
 
 function ended(
@@ -160,6 +190,24 @@ function ended(
       resolve({ timedOut, status });
     });
   });
+}
+
+/** Runs a machine with its console on this terminal: a root shell, whose end powers the machine off. */
+export async function bootShell(machine: Machine): Promise<void> {
+  mkdirSync(CACHE, { recursive: true });
+  const scratch = mkdtempSync(join(CACHE, "run-"));
+  try {
+    const command = qemuCommand(machine, scratch, {
+      // Ctrl-C goes to the guest
+      serial: ["mon:stdio"],
+      append: ["systemd.unit=multi-user.target", `systemd.wants=${SHELL_UNIT}`],
+      credentials: shellCredentials(),
+    });
+    const child = spawn(command[0]!, command.slice(1), { stdio: "inherit" });
+    await ended(child, 2 ** 31 - 1);
+  } finally {
+    rmSync(scratch, { recursive: true, force: true });
+  }
 }
 
 export interface Wiring {
