@@ -67,8 +67,8 @@ export function parseOneLineSources(text) {
   });
 }
 
-/** All enabled sources of the machine. */
-function machineSources(etc = "/etc/apt") {
+/** All enabled sources in apt's configuration directory. */
+function machineSources(etc) {
   const read = (path, parse) => (existsSync(path) ? parse(readFileSync(path, "utf8")) : []);
   const parts = join(etc, "sources.list.d");
   const names = existsSync(parts) ? readdirSync(parts).sort() : [];
@@ -85,15 +85,17 @@ function machineSources(etc = "/etc/apt") {
 /**
  * The URI of the Debian archive that this machine installs from: `DEBIAN_MIRROR` where it is set, else the one that
  * apt's sources name for the machine's release.
+ * @param {string} [etc] another place than /etc
  * @returns {string}
  */
-export function mirror() {
+export function mirror(etc = "/etc") {
   if (process.env.DEBIAN_MIRROR) return process.env.DEBIAN_MIRROR;
-  const release = existsSync("/etc/os-release") ? readFileSync("/etc/os-release", "utf8") : "";
+  const osRelease = join(etc, "os-release");
+  const release = existsSync(osRelease) ? readFileSync(osRelease, "utf8") : "";
   const codename = /^VERSION_CODENAME="?([^"\n]+)/m.exec(release)?.[1];
   const suites = new Set(["stable", "testing", "unstable", "sid", codename]);
   const isDebian = /^ID="?debian"?$/m.test(release);
-  const source = machineSources().find(
+  const source = machineSources(join(etc, "apt")).find(
     ({ types, suites: named }) => types.includes("deb") && named.some((suite) => suites.has(suite)),
   );
   if (!isDebian || source === undefined) {
