@@ -25,7 +25,7 @@ const KEYRINGS = ["debian-archive-keyring.gpg", "debian-archive-keyring.pgp"].ma
 const LISTS_MAX_AGE_MS = 24 * 60 * 60 * 1000;
 
 /**
- * @typedef {{types: string[], uris: string[], suites: string[]}} AptSource
+ * @typedef {{types: string[], uris: string[], suites: string[], components: string[]}} AptSource
  */
 
 /**
@@ -51,7 +51,8 @@ export function parseDeb822Sources(text) {
     const words = (name) => fields.get(name) ?? [];
     const enabled = !/^(no|false|without|off|disable|0)$/i.test(words("enabled")[0] ?? "yes");
     if (!enabled || words("uris").length === 0) return [];
-    return [{ types: words("types"), uris: words("uris"), suites: words("suites") }];
+    const [types, uris, suites] = [words("types"), words("uris"), words("suites")];
+    return [{ types, uris, suites, components: words("components") }];
   });
 }
 
@@ -62,8 +63,11 @@ export function parseDeb822Sources(text) {
  */
 export function parseOneLineSources(text) {
   return text.split("\n").flatMap((line) => {
-    const match = /^\s*(deb|deb-src)\s+(?:\[[^\]]*\]\s+)?(\S+)\s+(\S+)/.exec(line);
-    return match ? [{ types: [match[1]], uris: [match[2]], suites: [match[3]] }] : [];
+    const match = /^\s*(deb|deb-src)\s+(?:\[[^\]]*\]\s+)?(\S+)\s+(\S+)([^#]*)/.exec(line);
+    if (match === null) return [];
+    const [, type, uri, suite, rest] = match;
+    const components = rest.split(/\s+/).filter(Boolean);
+    return [{ types: [type], uris: [uri], suites: [suite], components }];
   });
 }
 
@@ -95,9 +99,13 @@ export function mirror(etc = "/etc") {
   const codename = /^VERSION_CODENAME="?([^"\n]+)/m.exec(release)?.[1];
   const suites = new Set(["stable", "testing", "unstable", "sid", codename]);
   const isDebian = /^ID="?debian"?$/m.test(release);
-  const source = machineSources(join(etc, "apt")).find(
-    ({ types, suites: named }) => types.includes("deb") && named.some((suite) => suites.has(suite)),
+  const candidates = machineSources(join(etc, "apt")).filter(
+    ({ types, suites: named, components }) =>
+      types.includes("deb") && components.includes("main") && named.some((s) => suites.has(s)),
   );
+  // Other vendors name their suites like Debian's too; mirrors of Debian are at …/debian.
+  const isArchive = (source) => /\/debian\/?$/.test(source.uris[0]);
+  const source = candidates.find(isArchive) ?? candidates[0];
   if (!isDebian || source === undefined) {
     throw Object.assign(new Error("no Debian mirror in the sources of apt on this machine"), {
       hint: "name one in the environment variable DEBIAN_MIRROR",

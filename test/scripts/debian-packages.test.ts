@@ -56,9 +56,18 @@ deb [arch=amd64 signed-by=/x.gpg] https://mirror.example/debian trixie main non-
     expect(mirror(etc)).toBe("https://mirror.example/debian");
   });
 
+  test("other vendors with suites of Debian's names do not count", () => {
+    write("os-release", "ID=debian\nVERSION_CODENAME=trixie\n");
+    write("apt/sources.list.d/a.list", "deb http://a.example/linux/debian trixie stable\n");
+    write("apt/sources.list.d/b.list", "deb http://b.example/packages trixie main # ours\n");
+    expect(mirror(etc)).toBe("http://b.example/packages");
+    write("apt/sources.list.d/c.list", "deb http://mirror.example/debian/ trixie main\n");
+    expect(mirror(etc)).toBe("http://mirror.example/debian/");
+  });
+
   test("entries that are disabled, other releases and other files do not count", () => {
     write("os-release", "ID=debian\nVERSION_CODENAME=trixie\n");
-    const stanza = "Types: deb\nURIs: http://off.example/\nSuites: trixie\n";
+    const stanza = "Types: deb\nURIs: http://off.example/\nSuites: trixie\nComponents: main\n";
     write("apt/sources.list.d/a.sources", `Enabled: no\n${stanza}`);
     write("apt/sources.list.d/b.sources.disabled", stanza);
     write("apt/sources.list.d/c.list", "deb http://other.example/vendor stablest main\n");
