@@ -1,9 +1,10 @@
 import { execFileSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import type { ServerResponse } from "node:http";
+import { createServer, type ServerResponse } from "node:http";
+import { type AddressInfo, connect as connectTo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { parseChallenges } from "../../userspace/oci/authorization.ts";
 import { defaultAuthFiles, findCredentials } from "../../userspace/oci/credentials.ts";
 import { parseReference, type RegistryReference } from "../../userspace/oci/reference.ts";
@@ -422,6 +423,40 @@ describe("authorization", () => {
       ]);
     });
   });
+});
+
+test("a proxy of the environment is asked for other hosts, and not for the loopback", async () => {
+  const asked: string[] = [];
+  const proxy = createServer();
+  proxy.on("connect", (request, client) => {
+    asked.push(request.url ?? "");
+    const [address, port] = registry.host.split(":");
+    const upstream = connectTo(Number(port), address!, () => {
+      client.write("HTTP/1.1 200 OK\r\n\r\n");
+      upstream.pipe(client).pipe(upstream);
+    });
+    for (const socket of [client, upstream]) socket.on("error", () => socket.destroy());
+  });
+  await new Promise<void>((resolve) => proxy.listen(0, "127.0.0.1", resolve));
+  const url = `http://127.0.0.1:${(proxy.address() as AddressInfo).port}`;
+  vi.stubEnv("http_proxy", url);
+  vi.stubEnv("https_proxy", url);
+  vi.stubEnv("no_proxy", "");
+  try {
+    registry.addManifest({}, MANIFEST, "tag");
+    await (await connect()).root();
+    expect(asked).toEqual([]);
+    const ref = parseReference("docker://registry.test:5000/a:tag") as RegistryReference;
+    const transport = await openRegistry(ref, { tlsVerify: false, retryDelay: 1 });
+    open.push(transport);
+    await transport.root();
+    expect(new Set(asked)).toEqual(new Set(["registry.test:5000"]));
+  } finally {
+    vi.unstubAllEnvs();
+    await Promise.all(open.splice(0).map((transport) => transport.close()));
+    proxy.closeAllConnections();
+    await new Promise((resolve) => proxy.close(resolve));
+  }
 });
 
 describe("HTTPS", () => {

@@ -137,7 +137,7 @@ function toJson(result: PullResult): object {
 
 function parseBoolean(text: string): boolean {
   if (text === "true" || text === "false") return text === "true";
-  throw new InvalidArgumentError("expected true or false");
+  throw new InvalidArgumentError("true or false expected.");
 }
 
 /** What the user typed is wrong, if `parse` throws. */

@@ -3,6 +3,7 @@
  * proxies from the environment.
  */
 import { setTimeout as delay } from "node:timers/promises";
+import type { SecureContext } from "node:tls";
 import { Agent, type Dispatcher, EnvHttpProxyAgent, request } from "undici";
 import product from "../../package.json" with { type: "json" };
 
@@ -21,6 +22,8 @@ const ERROR_BODY_LIMIT = 64 * 1024;
 export interface HttpOptions {
   /** Whether certificates are checked. Also, whether a redirect may leave HTTPS: only where they are not. */
   readonly tlsVerify: boolean;
+  /** The authorities that certificates are checked against. */
+  readonly trusted: SecureContext;
   /** Milliseconds before the first retry; doubled for each further one. */
   readonly retryDelay?: number | undefined;
 }
@@ -61,7 +64,7 @@ export class HttpClient {
 
   constructor(options: HttpOptions) {
     this.#options = options;
-    const tls = { rejectUnauthorized: options.tlsVerify };
+    const tls = { rejectUnauthorized: options.tlsVerify, secureContext: options.trusted };
     const common = {
       connect: { ...tls, timeout: CONNECT_TIMEOUT },
       headersTimeout: IDLE_TIMEOUT,
@@ -246,7 +249,22 @@ export function isTransient(error: unknown, patient: boolean): boolean {
   );
 }
 
-/** An error with several causes (one per address that was tried) has an empty message: the first cause says it. */
+const UNKNOWN_AUTHORITY = [
+  "SELF_SIGNED_CERT_IN_CHAIN",
+  "DEPTH_ZERO_SELF_SIGNED_CERT",
+  "UNABLE_TO_VERIFY_LEAF_SIGNATURE",
+  "UNABLE_TO_GET_ISSUER_CERT_LOCALLY",
+];
+
+/** The error that says it, with what can be done about it. */
 function plain(error: unknown): unknown {
-  return error instanceof AggregateError && error.errors.length > 0 ? error.errors[0] : error;
+  // one cause per address that was tried, and no message of its own
+  if (error instanceof AggregateError && error.errors.length > 0) return plain(error.errors[0]);
+  const code = errorCodes(error).find((one) => UNKNOWN_AUTHORITY.includes(one));
+  if (code === undefined) return error;
+  // Node may add advice that is for those who run a script
+  return Object.assign(new Error((error as Error).message.replace(/;.*/s, "")), {
+    code,
+    hint: "add its CA to the system's, or as /etc/containers/certs.d/HOST:PORT/ca.crt",
+  });
 }

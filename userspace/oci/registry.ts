@@ -1,6 +1,7 @@
 /** Images in a registry (OCI distribution specification 1.1, Docker registry HTTP API v2), for reading. */
 import { MAX_MANIFEST, MEDIA_TYPES } from "../../src/formats/oci.ts";
 import { Authorization } from "./authorization.ts";
+import { trustedCertificates } from "./certificates.ts";
 import type { Credentials } from "./credentials.ts";
 import {
   display,
@@ -45,7 +46,11 @@ export async function openRegistry(
   reference: RegistryReference,
   options: RegistryOptions,
 ): Promise<Transport> {
-  const http = new HttpClient({ tlsVerify: options.tlsVerify, retryDelay: options.retryDelay });
+  const http = new HttpClient({
+    tlsVerify: options.tlsVerify,
+    trusted: trustedCertificates(reference.registry),
+    retryDelay: options.retryDelay,
+  });
   try {
     const { base, response } = await ping(http, reference.registry, options.tlsVerify);
     const authorization = new Authorization(http, base, reference.repository, options.credentials);
