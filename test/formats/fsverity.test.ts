@@ -86,7 +86,7 @@ describe.each(HASHES)("%s", (hash) => {
       expect(descriptor.length).toBe(256);
       // the last level holds the hashes of the data, every other one those of the level below it; the top has one block
       const perBlock = VERITY_BLOCK_SIZE / hashBytes[hash](data.subarray(0, 0)).length;
-      let below = data;
+      let below: Uint8Array = data;
       let end = tree.length;
       while (below.length > VERITY_BLOCK_SIZE) {
         const size = Math.ceil(below.length / VERITY_BLOCK_SIZE / perBlock) * VERITY_BLOCK_SIZE;
