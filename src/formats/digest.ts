@@ -37,6 +37,11 @@ export function hashOfHexLength(digits: number): HashName | undefined {
   return digits === 64 ? "sha256" : digits === 128 ? "sha512" : undefined;
 }
 
+/** The hash whose digests have this length; `undefined` if none has. */
+export function hashOfDigest(digest: Uint8Array): HashName | undefined {
+  return hashOfHexLength(2 * digest.length);
+}
+
 /** Path of an object below a repository's `objects/`: `xx/rest`. */
 export function objectPath(hex: string): string {
   return `${hex.slice(0, 2)}/${hex.slice(2)}`;
@@ -45,4 +50,17 @@ export function objectPath(hex: string): string {
 /** Whether two digests are the same. */
 export function sameDigest(a: Uint8Array, b: Uint8Array): boolean {
   return a.length === b.length && a.every((byte, i) => byte === b[i]);
+}
+
+/** The digest of the object that a path ends in, `xx/rest`; `undefined` if it ends in none of these hashes. */
+export function digestOfObjectPath(
+  path: string,
+  hashes: readonly HashName[] = ["sha512", "sha256"],
+): Uint8Array | undefined {
+  for (const hash of hashes) {
+    const tail = path.slice(-(2 * DIGEST_SIZE[hash] + 1));
+    const digest = tail[2] === "/" ? fromHex(tail.slice(0, 2) + tail.slice(3)) : undefined;
+    if (digest?.length === DIGEST_SIZE[hash]) return digest;
+  }
+  return undefined;
 }

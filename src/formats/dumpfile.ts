@@ -3,7 +3,7 @@
  * composefs-rs, and what it lets through although no image can hold it is an error.
  */
 import { type ByteString, display, fromBytes, toBytes } from "./bytestring.ts";
-import { DIGEST_SIZE, fromHex, type HashName } from "./digest.ts";
+import { DIGEST_SIZE, digestOfObjectPath, fromHex, type HashName, hashOfDigest } from "./digest.ts";
 import {
   parseU32,
   parseU64,
@@ -225,18 +225,14 @@ class Reader {
 
   #parseDigest(hex: string): Uint8Array {
     const digest = fromHex(hex);
-    const hash = this.hash ?? (digest?.length === DIGEST_SIZE.sha256 ? "sha256" : "sha512");
-    if (digest?.length !== DIGEST_SIZE[hash]) {
+    const own = digest && hashOfDigest(digest);
+    const hash = this.hash ?? own ?? "sha512";
+    if (digest === undefined || own !== hash) {
       const expected = `expected ${hash}, ${2 * DIGEST_SIZE[hash]} hex digits`;
       const error = new Error(`${expected}, got ${digest ? hex.length : quote(hex)}`);
-      const other =
-        digest &&
-        (Object.keys(DIGEST_SIZE) as HashName[]).find(
-          (name) => DIGEST_SIZE[name] === digest.length,
-        );
-      throw other === undefined
+      throw own === undefined
         ? error
-        : Object.assign(error, { hint: `the digests look like ${other}` });
+        : Object.assign(error, { hint: `its digests look like ${own}` });
     }
     this.hash = hash;
     return digest;
@@ -244,12 +240,9 @@ class Reader {
 
   /** The digest that the object's path `xx/rest` ends in. */
   #digestOfPath(path: ByteString): Uint8Array {
-    const hashes: HashName[] = this.hash === undefined ? ["sha512", "sha256"] : [this.hash];
-    for (const hash of hashes) {
-      const tail = path.slice(-(2 * DIGEST_SIZE[hash] + 1));
-      const digest = tail[2] === "/" ? fromHex(tail.slice(0, 2) + tail.slice(3)) : undefined;
-      if (digest?.length !== DIGEST_SIZE[hash]) continue;
-      this.hash = hash;
+    const digest = digestOfObjectPath(path, this.hash === undefined ? undefined : [this.hash]);
+    if (digest !== undefined) {
+      this.hash ??= hashOfDigest(digest);
       return digest;
     }
     throw new Error(`expected the path of an object (xx/rest), got ${quote(path)}`);

@@ -1,6 +1,6 @@
 /** From a tree to the list of an image's inodes: their order, their links, their xattrs as stored. */
 import { type ByteString, fromBytes } from "../bytestring.ts";
-import { DIGEST_SIZE, objectPath, toHex, VERITY_ALGORITHM } from "../digest.ts";
+import { objectPath, toHex } from "../digest.ts";
 import {
   type Directory,
   type Leaf,
@@ -11,6 +11,7 @@ import {
 } from "../tree.ts";
 import { checkTree, isWhiteout } from "./check-tree.ts";
 import { CONTENT_FILE_TYPE, type ErofsFormat, FILE_TYPE, type FileType } from "./layout.ts";
+import { metacopy } from "./metacopy.ts";
 import { isStub, stubs } from "./stubs.ts";
 import { escapeXattrName, WHITEOUT_MARKERS, WHITEOUTS_MARKERS, XATTR } from "./xattr-names.ts";
 import { type Xattr, XattrTable } from "./xattr-table.ts";
@@ -182,10 +183,8 @@ function overlayXattrs(content: Inode["content"]): [ByteString, ByteString][] {
   if (content.type === "sparse") return [[XATTR.metacopy, NO_VERITY]];
   if (content.type !== "external") return [];
   const { digest, verity } = content;
-  const hash = digest.length === DIGEST_SIZE.sha256 ? "sha256" : "sha512";
-  const header = [0, 4 + digest.length, 0, VERITY_ALGORITHM[hash]];
   return [
-    [XATTR.metacopy, verity ? fromBytes(new Uint8Array([...header, ...digest])) : NO_VERITY],
+    [XATTR.metacopy, verity ? metacopy(digest) : NO_VERITY],
     [XATTR.redirect, `/${objectPath(toHex(digest))}` as ByteString],
   ];
 }

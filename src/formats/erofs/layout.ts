@@ -64,6 +64,7 @@ export const SUPERBLOCK = {
   compressionAlgorithms: u16(84),
   extraDevices: u16(86),
   packedNid: u64(96),
+  directoryBlockBits: u8(90),
   xattrPrefixCount: u8(91),
 } as const;
 export const EROFS_MAGIC = 0xe0f5e1e2;
@@ -112,6 +113,8 @@ export const INODE_EXTENDED = {
 
 /** Bits of a chunk format: the low five are log2(chunk size) - 12. */
 export const CHUNK_BITS_MASK = 31;
+/** The rest of its low half; the high half can hold what is left of a block number. */
+export const CHUNK_UNKNOWN_BITS = 0xffe0;
 export const MAX_CHUNK_BITS = 43;
 /** The chunk index of format 2, whatever the size. */
 export const CHUNK_FORMAT_V2 = 31;

@@ -1,0 +1,6 @@
+/** EROFS images of composefs: trees to bytes and back. */
+export { ErofsImage } from "./image.ts";
+export type { ErofsFormat } from "./layout.ts";
+export { erofsObjects } from "./objects.ts";
+export { readErofs } from "./reader.ts";
+export { type WriteOptions, writeErofs } from "./writer.ts";

@@ -1,0 +1,24 @@
+/** The value of overlayfs' xattr `metacopy` (Linux fs/overlayfs/overlayfs.h, `struct ovl_metacopy`). */
+import { type ByteString, fromBytes } from "../bytestring.ts";
+import { hashOfDigest, VERITY_ALGORITHM } from "../digest.ts";
+
+/** u8 version, u8 length of it all, u8 flags, u8 algorithm; then the fs-verity digest that the content must have. */
+const HEADER_SIZE = 4;
+
+/** The value that demands a digest. */
+export function metacopy(digest: Uint8Array): ByteString {
+  return (fromBytes(header(digest)) + fromBytes(digest)) as ByteString;
+}
+
+/** The digest that a value demands; `undefined` if it is not of this form. */
+export function parseMetacopy(value: Uint8Array): Uint8Array | undefined {
+  const digest = value.subarray(HEADER_SIZE);
+  if (hashOfDigest(digest) === undefined) return undefined;
+  return header(digest).every((byte, i) => byte === value[i]) ? digest : undefined;
+}
+
+function header(digest: Uint8Array): Uint8Array {
+  const hash = hashOfDigest(digest);
+  const algorithm = hash === undefined ? 0 : VERITY_ALGORITHM[hash];
+  return new Uint8Array([0, HEADER_SIZE + digest.length, 0, algorithm]);
+}
