@@ -1,5 +1,6 @@
 /** The interface `Linux` on the raw calls of the C core: structures, buffers that grow, and errors. */
-import { type ByteString, display, fromBytes, fromText, toBytes } from "../formats/bytestring.ts";
+import { type ByteString, fromBytes, fromText, toBytes } from "../formats/bytestring.ts";
+import { RESOLVE_BENEATH, RESOLVE_IN_ROOT } from "./constants.ts";
 import {
   decodeDirents,
   decodeStatfs,
@@ -8,7 +9,7 @@ import {
   STATFS_BYTES,
   STATX_BYTES,
 } from "./kernel-structs.ts";
-import { type DirEntry, type Fd, type Linux, LinuxError, type Path } from "./linux.ts";
+import { type DirEntry, displayPath, type Fd, type Linux, LinuxError, type Path } from "./linux.ts";
 import type { NativeCalls } from "./native.ts";
 
 /** STATX_BASIC_STATS | STATX_MNT_ID */
@@ -19,15 +20,18 @@ const PATH_MAX = 4096;
 /** XATTR_SIZE_MAX and XATTR_LIST_MAX. */
 const XATTR_MAX = 0x10000;
 const ERANGE = 34;
+const EAGAIN = 11;
+/**
+ * A scoped `openat2` with a `..` on its way (a relative symlink) gives EAGAIN when anything at all was renamed or mounted
+ * meanwhile. While a machine starts that is usual, the more so as the first lookup waits for the disk; the next ones do
+ * not.
+ */
+const SCOPED_ATTEMPTS = 1000;
 const SEEK_SET = 0;
-
-function showPath(path: Path): string {
-  return typeof path === "string" ? path : display(fromBytes(path));
-}
 
 /** A path relative to a descriptor, for people: the descriptor itself where the path is empty. */
 function at(dirfd: Fd, path: Path): string {
-  return path.length === 0 ? `fd ${dirfd}` : showPath(path);
+  return path.length === 0 ? `fd ${dirfd}` : displayPath(path);
 }
 
 function decodeErrno(native: NativeCalls, errno: number): { code: string; description: string } {
@@ -78,13 +82,14 @@ export function createLinux(native: NativeCalls): Linux {
   return {
     openat: (dirfd, path, flags, mode = 0) =>
       checkAt(native.openat(dirfd, path, flags, mode), "openat", dirfd, path),
-    openat2: (dirfd, path, how) =>
-      checkAt(
-        native.openat2(dirfd, path, how.flags, how.mode ?? 0, how.resolve),
-        "openat2",
-        dirfd,
-        path,
-      ),
+    openat2(dirfd, path, { flags, mode = 0, resolve }) {
+      const scoped = (resolve & (RESOLVE_BENEATH | RESOLVE_IN_ROOT)) !== 0;
+      for (let attempt = 1; ; attempt++) {
+        const result = native.openat2(dirfd, path, flags, mode, resolve);
+        if (result === -EAGAIN && scoped && attempt < SCOPED_ATTEMPTS) continue;
+        return checkAt(result, "openat2", dirfd, path);
+      }
+    },
     close(fd) {
       checkFd(native.close(fd), "close", fd);
     },
@@ -178,20 +183,20 @@ export function createLinux(native: NativeCalls): Linux {
 
     llistxattr: (path) =>
       decodeStrings(
-        grow((b) => native.llistxattr(path, b), PATH_MAX, "llistxattr", showPath(path)),
+        grow((b) => native.llistxattr(path, b), PATH_MAX, "llistxattr", displayPath(path)),
       ),
     lgetxattr: (path, name) =>
-      grow((b) => native.lgetxattr(path, name, b), PATH_MAX, "lgetxattr", showPath(path)),
+      grow((b) => native.lgetxattr(path, name, b), PATH_MAX, "lgetxattr", displayPath(path)),
     lsetxattr(path, name, value, flags) {
       const result = native.lsetxattr(path, name, value, flags);
-      if (result < 0) check(result, "lsetxattr", showPath(path));
+      if (result < 0) check(result, "lsetxattr", displayPath(path));
     },
 
     fsopen: (fsname, flags) => check(native.fsopen(fsname, flags), "fsopen", fsname),
     fsconfig(fd, command, key, value, aux) {
       const result = native.fsconfig(fd, command, key, value, aux);
       if (result >= 0) return;
-      const setting = value === null ? key : `${key}=${showPath(value)}`;
+      const setting = value === null ? key : `${key}=${displayPath(value)}`;
       check(result, "fsconfig", setting ?? `fd ${fd}`);
     },
     fsmount: (fd, flags, attributes) =>
@@ -209,12 +214,12 @@ export function createLinux(native: NativeCalls): Linux {
     mount(source, target, fstype, flags, data) {
       const result = native.mount(source, target, fstype, flags, data);
       if (result >= 0) return;
-      if (source === null) check(result, "mount", showPath(target));
-      else checkTwo(result, "mount", showPath(source), showPath(target));
+      if (source === null) check(result, "mount", displayPath(target));
+      else checkTwo(result, "mount", displayPath(source), displayPath(target));
     },
     umount2(target, flags) {
       const result = native.umount2(target, flags);
-      if (result < 0) check(result, "umount2", showPath(target));
+      if (result < 0) check(result, "umount2", displayPath(target));
     },
 
     unshare(flags) {
@@ -226,7 +231,7 @@ export function createLinux(native: NativeCalls): Linux {
     geteuid: () => native.geteuid(),
     execve(path, argv, env): never {
       const list = (strings: string[]) => toBytes(fromText(strings.map((s) => `${s}\0`).join("")));
-      check(native.execve(path, list(argv), list(env)), "execve", showPath(path));
+      check(native.execve(path, list(argv), list(env)), "execve", displayPath(path));
       throw new Error("execve returned");
     },
     getrandom(length) {
