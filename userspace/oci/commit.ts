@@ -46,23 +46,28 @@ export function imageTree(
   image: StoredImage,
   { bootable = false, xattrs = "allowlist-only" }: TreeOptions = {},
 ): Tree {
+  let tree: Tree;
   try {
-    const tree = mergeLayers(layersOf(repository, image));
+    tree = mergeLayers(layersOf(repository, image));
     transformForOci(tree, xattrs);
-    if (bootable) makeBootable(repository, tree);
-    return tree;
   } catch (error) {
     throw new Error(`image ${image.name}`, { cause: error });
   }
+  if (bootable) makeBootable(repository, image, tree);
+  return tree;
 }
 
-function makeBootable(repository: Repository, tree: Tree): void {
+function makeBootable(repository: Repository, image: StoredImage, tree: Tree): void {
   const read: ReadContent = (content, path) => {
     if (content.type === "inline") return content.data;
     if (content.type !== "external") throw new Error(`${path}: expected a file with content`);
     return repository.readObject(content.digest, MAX_READ);
   };
-  transformForBoot(tree, read);
+  try {
+    transformForBoot(tree, read);
+  } catch (error) {
+    throw new Error(`image ${image.name}`, { cause: error });
+  }
 }
 
 /** One layer is read at a time, when it is its turn. */
@@ -110,7 +115,7 @@ export function commitImages(
   const tree = imageTree(repository, image);
   make(tree, false);
   if (bootable && xattrs === "allowlist-only") {
-    makeBootable(repository, tree);
+    makeBootable(repository, image, tree);
     make(tree, true);
   } else if (bootable) {
     // The tree at hand has lost what this one keeps.
