@@ -32,6 +32,7 @@
 #define SYS_mount_setattr 442
 #endif
 
+enum { MAX_OPENAT2_TRIES = 256 };
 enum { STATX_BUFFER = 256, STATFS_BUFFER = 120 };
 
 /* The open flags whose values differ between architectures, as TypeScript knows them (x86_64). */
@@ -66,11 +67,21 @@ static int64_t open_flags(int64_t flags) {
 
 CALL(openat) { return RETRY(openat(INT(0), STRING(1), (int)open_flags(LONG(2)), (mode_t)INT(3))); }
 
+/*
+ * With `..` in a path under RESOLVE_BENEATH or RESOLVE_IN_ROOT, any rename or mount on the machine in the meantime makes
+ * the kernel say EAGAIN: again, but not for ever.
+ */
 CALL(openat2) {
   struct {
     uint64_t flags, mode, resolve;
   } how = {(uint64_t)open_flags(LONG(2)), (uint64_t)LONG(3), (uint64_t)LONG(4)};
-  return RETRY(syscall(SYS_openat2, INT(0), STRING(1), &how, sizeof how));
+  int64_t result;
+  int tries = 0;
+  do {
+    if (tries > 0) sched_yield();
+    result = RETRY(syscall(SYS_openat2, INT(0), STRING(1), &how, sizeof how));
+  } while (result == -EAGAIN && how.resolve != 0 && ++tries < MAX_OPENAT2_TRIES);
+  return result;
 }
 
 /* Not retried: Linux has released the descriptor when close is interrupted. */

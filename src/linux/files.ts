@@ -1,6 +1,6 @@
 /** Whole files by system calls. */
 import { AT_EMPTY_PATH, O_CLOEXEC, O_RDONLY } from "./constants.ts";
-import type { Fd, Linux, Path } from "./linux.ts";
+import { displayPath, type Fd, type Linux, LinuxError, type Path } from "./linux.ts";
 
 const CHUNK = 0x10000;
 
@@ -35,11 +35,16 @@ export function readAll(linux: Linux, fd: Fd, limit: number): Uint8Array {
   }
 }
 
-/** The content of a file of at most `limit` bytes. A `LinuxError` names the path by itself. */
+/** The content of a file of at most `limit` bytes. Errors name the path. */
 export function readFile(linux: Linux, dirfd: Fd, path: Path, limit: number): Uint8Array {
   const fd = linux.openat(dirfd, path, O_RDONLY | O_CLOEXEC);
   try {
     return readAll(linux, fd, limit);
+  } catch (error) {
+    const name = displayPath(path);
+    if (!(error instanceof LinuxError)) throw new Error(`${name}: ${(error as Error).message}`);
+    const { errno, code, description, syscall } = error;
+    throw new LinuxError(errno, code, description, syscall, name);
   } finally {
     linux.close(fd);
   }

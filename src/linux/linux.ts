@@ -6,10 +6,15 @@
  * Paths are text (UTF-8) or `Uint8Array` (bytes as they are, for names that come from images: `toBytes(name)`); neither
  * may hold NUL.
  */
-import type { ByteString, Text } from "../formats/bytestring.ts";
+import { type ByteString, display, fromBytes, type Text } from "../formats/bytestring.ts";
 
 export type Fd = number;
 export type Path = Text | Uint8Array;
+
+/** A path for messages. */
+export function displayPath(path: Path): string {
+  return typeof path === "string" ? path : display(fromBytes(path));
+}
 
 /** A system call that failed. */
 export class LinuxError extends Error {
@@ -18,6 +23,8 @@ export class LinuxError extends Error {
   readonly errno: number;
   /** Its name, `ENOENT`. */
   readonly code: string;
+  /** What it means, `No such file or directory`. */
+  readonly description: string;
   readonly syscall: string;
   /** What the call was about, for people: a path, or `fd 5`. */
   readonly path: string;
@@ -26,6 +33,7 @@ export class LinuxError extends Error {
     super(path === "" ? `${syscall}: ${description}` : `${syscall} ${path}: ${description}`);
     this.errno = errno;
     this.code = code;
+    this.description = description;
     this.syscall = syscall;
     this.path = path;
   }

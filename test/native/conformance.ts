@@ -318,10 +318,17 @@ const files: Case[] = [
       create(linux, dir, "file", content);
       equal(read(linux, dir, "file") === content, true);
       equal(text(readFile(linux, dir, "file", content.length)).length, content.length);
-      throwsMessage(() => readFile(linux, dir, "file", content.length - 1), /larger than 199999/);
+      throwsMessage(
+        () => readFile(linux, dir, "file", content.length - 1),
+        /file: larger than 199999 bytes/,
+      );
       // Files of /proc have no size.
       equal(read(linux, K.AT_FDCWD, "/proc/self/status").startsWith("Name:"), true);
-      throwsMessage(() => readFile(linux, K.AT_FDCWD, "/proc/self/status", 10), /larger than 10 /);
+      throwsMessage(
+        () => readFile(linux, K.AT_FDCWD, "/proc/self/status", 10),
+        /status: larger than 10 bytes/,
+      );
+      fails(() => readFile(linux, dir, ".", 10), "EISDIR", "read", ".");
       create(linux, dir, "empty");
       equal(readFile(linux, dir, "empty", 0).length, 0);
       const fd = linux.openat(dir, "file", K.O_RDONLY);
