@@ -82,12 +82,6 @@ export class ErofsImage {
     if (bytes.length > MAX_IMAGE) {
       throw imageError(MAX_IMAGE, `image of ${bytes.length} bytes, at most ${MAX_IMAGE}`);
     }
-    if (bytes.length < INODES_AT) {
-      throw imageError(
-        bytes.length,
-        `the image ends here, a superblock up to ${INODES_AT} expected`,
-      );
-    }
     this.bytes = bytes;
     this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     this.format = this.#checkHeader();
@@ -104,8 +98,12 @@ export class ErofsImage {
 
   #checkHeader(): ErofsFormat {
     const { at, magic, version, composefsVersion } = COMPOSEFS_HEADER;
-    if (magic.get(this.#view, at) !== COMPOSEFS_MAGIC) {
+    const size = this.bytes.length;
+    if (size < SLOT_SIZE || magic.get(this.#view, at) !== COMPOSEFS_MAGIC) {
       throw imageError(at + magic.offset, "not an image of composefs");
+    }
+    if (size < INODES_AT) {
+      throw imageError(size, `the image ends here, a superblock up to ${INODES_AT} expected`);
     }
     if (version.get(this.#view, at) !== HEADER_VERSION) {
       throw imageError(at + version.offset, `header version ${version.get(this.#view, at)}`);
@@ -139,6 +137,7 @@ export class ErofsImage {
       expect(name, (value) => value === 0);
     }
     expect("buildTimeNsec", (value) => value < 1e9);
+    expect("blocks", (value) => value * BLOCK_SIZE === this.bytes.length);
   }
 
   /** Reads an inode. To be called once for each. */
