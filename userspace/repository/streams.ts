@@ -26,14 +26,18 @@ export class Streams {
 
   /** The object that the link leads to, if both are there. */
   object(contentId: string): Uint8Array | undefined {
+    const digest = this.#linked(contentId);
+    return digest !== undefined && this.#objects.has(digest) ? digest : undefined;
+  }
+
+  /** The digest that the link has, if there is one. */
+  #linked(contentId: string): Uint8Array | undefined {
     const path = entryPath("streams", contentId);
     const target = readLink(this.#linux, this.#root, path);
     if (target === undefined) return undefined;
     const digest = digestOfTarget(target, this.#hash);
-    if (digest === undefined) {
-      throw new RepositoryError("corrupt", `${path} leads to ${target}, which is no object`);
-    }
-    return this.#objects.has(digest) ? digest : undefined;
+    if (digest !== undefined) return digest;
+    throw new RepositoryError("corrupt", `${path} leads to ${target}, which is no object`);
   }
 
   /**
@@ -55,8 +59,8 @@ export class Streams {
       return digest;
     }
     // Another writer may have been faster, and its stream is kept; but a link that leads nowhere gives way.
-    const dangling =
-      this.object(contentId) === undefined && readLink(this.#linux, this.#root, path) !== undefined;
+    const linked = this.#linked(contentId);
+    const dangling = linked !== undefined && !this.#objects.has(linked);
     setLink(this.#linux, this.#root, path, objectFile(digest), dangling ? "replace" : "keep");
     return this.object(contentId) ?? digest;
   }
