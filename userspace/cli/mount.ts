@@ -70,7 +70,7 @@ async function filesystemOf(
   if (digest === undefined) {
     throw new HintedError(
       `the repository has no ${bootable ? "bootable " : ""}filesystem for it`,
-      `pull it again: cfsboot image pull${bootable ? " --bootable" : ""} …`,
+      `cfsboot image pull ${bootable ? "--bootable " : ""}REFERENCE ${name}`,
     );
   }
   return toHex(digest);
