@@ -1,6 +1,5 @@
 /** The interface `Linux` on the raw calls of the C core: structures, buffers that grow, and errors. */
 import { type ByteString, fromBytes, fromText, toBytes } from "../formats/bytestring.ts";
-import { RESOLVE_BENEATH, RESOLVE_IN_ROOT } from "./constants.ts";
 import {
   decodeDirents,
   decodeStatfs,
@@ -20,13 +19,6 @@ const PATH_MAX = 4096;
 /** XATTR_SIZE_MAX and XATTR_LIST_MAX. */
 const XATTR_MAX = 0x10000;
 const ERANGE = 34;
-const EAGAIN = 11;
-/**
- * A scoped `openat2` with a `..` on its way (a relative symlink) gives EAGAIN when anything at all was renamed or mounted
- * meanwhile. While a machine starts that is usual, the more so as the first lookup waits for the disk; the next ones do
- * not.
- */
-const SCOPED_ATTEMPTS = 1000;
 const SEEK_SET = 0;
 
 /** A path relative to a descriptor, for people: the descriptor itself where the path is empty. */
@@ -82,14 +74,13 @@ export function createLinux(native: NativeCalls): Linux {
   return {
     openat: (dirfd, path, flags, mode = 0) =>
       checkAt(native.openat(dirfd, path, flags, mode), "openat", dirfd, path),
-    openat2(dirfd, path, { flags, mode = 0, resolve }) {
-      const scoped = (resolve & (RESOLVE_BENEATH | RESOLVE_IN_ROOT)) !== 0;
-      for (let attempt = 1; ; attempt++) {
-        const result = native.openat2(dirfd, path, flags, mode, resolve);
-        if (result === -EAGAIN && scoped && attempt < SCOPED_ATTEMPTS) continue;
-        return checkAt(result, "openat2", dirfd, path);
-      }
-    },
+    openat2: (dirfd, path, how) =>
+      checkAt(
+        native.openat2(dirfd, path, how.flags, how.mode ?? 0, how.resolve),
+        "openat2",
+        dirfd,
+        path,
+      ),
     close(fd) {
       checkFd(native.close(fd), "close", fd);
     },
