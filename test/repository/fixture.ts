@@ -1,5 +1,5 @@
 /** Repositories for tests, on the real file system, with fs-verity or without. */
-import { mkdtempSync, readlinkSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readlinkSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { HashName } from "../../src/formats/digest.ts";
@@ -32,9 +32,12 @@ export const withoutNamelessFiles: Linux = {
 
 export const platformOf = (linux: Linux): Platform => ({ ...nodePlatform, linux, pause() {} });
 
+/** Memory, where there is such a directory: tests with many files are much faster there. */
+const FAST = existsSync("/dev/shm") ? "/dev/shm" : tmpdir();
+
 /** A directory that is gone with the test's scope. */
-export function temporaryDirectory(): Disposable & { readonly path: string } {
-  const path = mkdtempSync(join(tmpdir(), "cfsboot-repository-"));
+export function temporaryDirectory(parent = FAST): Disposable & { readonly path: string } {
+  const path = mkdtempSync(join(parent, "cfsboot-repository-"));
   return { path, [Symbol.dispose]: () => rmSync(path, { recursive: true, force: true }) };
 }
 

@@ -1,4 +1,5 @@
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { objectPath, toHex } from "../../src/formats/digest.ts";
@@ -245,7 +246,7 @@ describe("seal", () => {
   });
 
   test("with the kernel's fs-verity", (context) => {
-    using directory = temporaryDirectory();
+    using directory = temporaryDirectory(tmpdir());
     const path = join(directory.path, "r");
     initRepository(path, { hash: "sha256", format: 1, insecure: true });
     {
