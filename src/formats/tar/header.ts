@@ -151,9 +151,13 @@ function checkSum(block: Uint8Array, offset: number): void {
   let unsigned = 0;
   let high = 0;
   for (let i = 0; i < BLOCK_SIZE; i++) {
-    const byte = i >= start && i < start + size ? 0x20 : block[i]!;
+    const byte = block[i]!;
     unsigned += byte;
-    if (byte >= 0x80) high++;
+    high += byte >> 7;
+  }
+  for (let i = start; i < start + size; i++) {
+    unsigned += 0x20 - block[i]!;
+    high -= block[i]! >> 7;
   }
   if (stored !== unsigned && stored !== unsigned - 256 * high) {
     throw fieldError("checksum", offset, `is ${stored}, the header adds up to ${unsigned}`);
