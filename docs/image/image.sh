@@ -24,6 +24,15 @@ cp -R "$files/." "$work/top/"
 # the root is unpacked into a temporary place, dracut runs in it, and only the initramfs comes out
 mmdebstrap --quiet --variant=custom --format=null --skip=update,setup,cleanup,check/qemu \
   --setup-hook="tar-in $base /" \
+  --setup-hook='
+    # who cannot make device files gets them from mmdebstrap
+    mkdir -p "$1/dev/pts" "$1/dev/shm"
+    if mknod -m 666 "$1/dev/null" c 1 3 2> /dev/null; then
+      mknod -m 666 "$1/dev/zero" c 1 5
+      mknod -m 666 "$1/dev/urandom" c 1 9
+      ln -s /proc/self/fd "$1/dev/fd"
+    fi
+  ' \
   --customize-hook="sync-in $work/top /" \
   --customize-hook="
     kver=\$(ls \"\$1/usr/lib/modules\")

@@ -3,7 +3,7 @@ import { chmodSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "
 import { join } from "node:path";
 import { ascii, display, toBytes } from "../../src/formats/bytestring.ts";
 import { objectPath, toHex } from "../../src/formats/digest.ts";
-import { readErofs } from "../../src/formats/erofs/reader.ts";
+import { readErofs } from "../../src/formats/erofs/index.ts";
 import type { Directory, Leaf, Node, Tree } from "../../src/formats/tree.ts";
 
 /** Owner and permissions of a file that was extracted by who may not be root. */
