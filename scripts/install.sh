@@ -34,7 +34,7 @@ put 755 dracut/51cfsboot/module-setup.sh /usr/lib/dracut/modules.d/51cfsboot/mod
 put 644 systemd/composefs-setup-root.service /usr/lib/systemd/system/composefs-setup-root.service
 if [ $all = yes ]; then
   put 755 dist/cfsboot.mjs /usr/lib/cfsboot/cfsboot.mjs
-  put 755 dist/linux.node /usr/lib/cfsboot/linux.node
+  put 644 dist/linux.node /usr/lib/cfsboot/linux.node
   mkdir -p "$destdir/usr/bin"
   ln -sfn ../lib/cfsboot/cfsboot.mjs "$destdir/usr/bin/cfsboot"
 fi

@@ -1,0 +1,60 @@
+import { execFileSync, spawnSync } from "node:child_process";
+import { mkdtempSync, readFileSync, readlinkSync, rmSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterEach, beforeEach, expect, test } from "vitest";
+
+const script = fileURLToPath(new URL("../../scripts/install.sh", import.meta.url));
+const MODULE = "usr/lib/dracut/modules.d/51cfsboot/module-setup.sh";
+const UNIT = "usr/lib/systemd/system/composefs-setup-root.service";
+const PROGRAM = "usr/lib/cfsboot/composefs-setup-root";
+
+let destdir: string;
+beforeEach(() => {
+  destdir = mkdtempSync(join(tmpdir(), "install-"));
+});
+afterEach(() => rmSync(destdir, { recursive: true }));
+
+function files(): string[] {
+  const found = execFileSync("find", [destdir, "!", "-type", "d", "-printf", "%P %m\n"]);
+  return String(found).trim().split("\n").sort();
+}
+
+test("installs everything below the directory", () => {
+  execFileSync(script, [destdir]);
+  expect(files()).toEqual([
+    "usr/bin/cfsboot 777",
+    "usr/lib/cfsboot/cfsboot.mjs 755",
+    `${PROGRAM} 755`,
+    "usr/lib/cfsboot/linux.node 644",
+    `${MODULE} 755`,
+    `${UNIT} 644`,
+  ]);
+  expect(readlinkSync(join(destdir, "usr/bin/cfsboot"))).toBe("../lib/cfsboot/cfsboot.mjs");
+  const version = execFileSync(join(destdir, "usr/bin/cfsboot"), ["--version"]);
+  expect(String(version)).toMatch(/^\d/);
+});
+
+test("--initramfs-only leaves out what needs Node, and again changes nothing", () => {
+  for (let i = 0; i < 2; i++) {
+    execFileSync(script, ["--initramfs-only", destdir]);
+    expect(files()).toEqual([`${PROGRAM} 755`, `${MODULE} 755`, `${UNIT} 644`]);
+  }
+});
+
+test("unit and dracut module name the program where it is", () => {
+  execFileSync(script, ["--initramfs-only", destdir]);
+  expect(readFileSync(join(destdir, UNIT), "utf8")).toContain(`\nExecStart=/${PROGRAM}\n`);
+  const probe = `. "$1"; check; echo $?; dracutsysrootdir=$2 check; echo $?; echo "$program $unit"`;
+  const args = ["-c", probe, "bash", join(destdir, MODULE), destdir];
+  const seen = spawnSync("bash", args, { encoding: "utf8", env: { PATH: process.env.PATH } });
+  const here = statSync(`/${PROGRAM}`, { throwIfNoEntry: false }) === undefined ? 1 : 255;
+  expect(seen.stdout).toBe(`${here}\n255\n/${PROGRAM} composefs-setup-root.service\n`);
+});
+
+test("wrong usage", () => {
+  const result = spawnSync(script, ["--bogus"], { encoding: "utf8" });
+  expect(result.status).toBe(2);
+  expect(result.stderr).toMatch(/^install.sh: error: unknown option --bogus/);
+});
