@@ -20,6 +20,14 @@ export function terminalProgress(): TerminalProgress {
     },
     Presets.shades_classic,
   );
+  // the bars have changed how the terminal behaves: who is interrupted puts that right first
+  const interrupted = (signal: NodeJS.Signals) => {
+    bars.stop();
+    process.off("SIGINT", interrupted).off("SIGTERM", interrupted);
+    process.kill(process.pid, signal);
+  };
+  process.on("SIGINT", interrupted).on("SIGTERM", interrupted);
+
   const active = new Map<number, { bar: SingleBar; bytes: number }>();
   let plans: readonly LayerPlan[] = [];
   let total: SingleBar | undefined;
@@ -79,6 +87,7 @@ export function terminalProgress(): TerminalProgress {
       process.stderr.write("making the filesystem image ...\r");
     },
     stop() {
+      process.off("SIGINT", interrupted).off("SIGTERM", interrupted);
       bars.stop();
       process.stderr.write("\x1b[K"); // the line that `committing` wrote
     },
