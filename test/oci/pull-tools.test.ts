@@ -84,7 +84,7 @@ function umociImage(): string {
   return layout;
 }
 
-/** The dump as Python computes it. `expected-dump.py` knows of SELinux as little as we do: there is no policy here. */
+/** The dump as Python computes it. */
 function expectedDump(layout: string): string {
   return tool("python3", EXPECTED_DUMP, layout, "v1");
 }

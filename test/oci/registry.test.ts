@@ -334,6 +334,30 @@ describe("authorization", () => {
     expect(refused).toBe(true);
   });
 
+  test("an identity token is posted to the token server, and to nobody else", async () => {
+    let form = "";
+    const authenticate = tokenAuthentication(registry);
+    registry.intercept = (request, response) => {
+      if (request.url !== "/token") return authenticate(request, response);
+      expect(request.method).toBe("POST");
+      request.on("data", (chunk) => {
+        form += chunk;
+      });
+      request.on("end", () => response.end('{"access_token":"t-repository:a/b:pull-svc"}'));
+      return true;
+    };
+    registry.addManifest({}, MANIFEST, "tag");
+    await (await connect({ credentials: { identityToken: "secret" } })).root();
+    expect(Object.fromEntries(new URLSearchParams(form))).toEqual({
+      grant_type: "refresh_token",
+      refresh_token: "secret",
+      client_id: "cfsboot",
+      service: "svc",
+      scope: "repository:a/b:pull",
+    });
+    expect(registry.requests.some(({ path }) => path.includes("secret"))).toBe(false);
+  });
+
   test("basic", async () => {
     const expected = `Basic ${Buffer.from("me:secret").toString("base64")}`;
     registry.intercept = (request, response) => {
@@ -407,6 +431,25 @@ describe("authorization", () => {
         );
         expect((cause as Error).message).toContain(why);
         expect((cause as Error).message).not.toContain("secret");
+      }
+    });
+
+    test("a credential helper is asked", () => {
+      const helper = join(directory, "docker-credential-mine");
+      writeFileSync(
+        helper,
+        `#!/bin/sh\nread host; echo "{\\"Username\\":\\"$1\\",\\"Secret\\":\\"$host\\"}"`,
+        { mode: 0o755 },
+      );
+      vi.stubEnv("PATH", `${directory}:${process.env.PATH}`);
+      try {
+        expect(find({ credHelpers: { "h.io": "mine" } }, "h.io/x")).toEqual({
+          username: "get",
+          password: "h.io",
+        });
+        expect(() => find({ credHelpers: { "h.io": "../mine" } }, "h.io/x")).toThrow();
+      } finally {
+        vi.unstubAllEnvs();
       }
     });
 
