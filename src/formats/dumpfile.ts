@@ -75,7 +75,7 @@ export function parseDumpfile(bytes: Uint8Array, options: DumpfileOptions = {}):
   return { tree: reader.finish(), hash: reader.hash };
 }
 
-/** Runs `parse` on a field; its errors name the field. */
+/** Puts the name of what is parsed before its errors. */
 function inField<T>(name: string, parse: () => T): T {
   try {
     return parse();
@@ -127,14 +127,14 @@ class Reader {
     if (mode.startsWith("@")) return this.#parseHardlink(fields, mode.slice(1));
     field(fields, "DIGEST");
 
-    const number = (name: Field) => inField(name, () => parseU32(field(fields, name)));
-    const size = inField("SIZE", () => parseU64(field(fields, "SIZE")));
+    const number = (name: Field) => parseField(fields, name, (text) => parseU32(text));
+    const size = parseField(fields, "SIZE", parseU64);
     const type = inField("MODE", () => parseU32(mode, 8));
     const nlink = number("NLINK");
     const uid = number("UID");
     const gid = number("GID");
     const rdev = number("RDEV");
-    const [mtimeSec, mtimeNsec] = inField("MTIME", () => parseTime(field(fields, "MTIME")));
+    const [mtimeSec, mtimeNsec] = parseField(fields, "MTIME", parseTime);
     const xattrs = parseXattrs(fields.slice(FIELDS.length));
     const stat: Stat = { mode: type & 0o7777, uid, gid, mtimeSec, mtimeNsec, xattrs };
 
@@ -162,9 +162,7 @@ class Reader {
     expectAbsent(fields, "DIGEST", `a ${what}`);
     switch (type) {
       case TYPE_BITS.symlink: {
-        const target = inField("PAYLOAD", () =>
-          unescapeField(payload(fields, "a symlink's target")),
-        );
+        const target = parsePayload(fields, "a symlink's target", unescapeField);
         if (target.length > MAX_SYMLINK) {
           throw new Error(`PAYLOAD: target of ${target.length} bytes, at most ${MAX_SYMLINK}`);
         }
@@ -190,9 +188,7 @@ class Reader {
         size: fileSize(size),
         digest:
           digest === "-"
-            ? inField("PAYLOAD", () =>
-                this.#digestOfPath(unescapeField(payload(fields, "an object"))),
-              )
+            ? parsePayload(fields, "an object", (path) => this.#digestOfPath(unescapeField(path)))
             : inField("DIGEST", () => this.#parseDigest(digest)),
         verity: digest !== "-",
       };
@@ -208,10 +204,10 @@ class Reader {
   }
 
   #parseHardlink(fields: readonly string[], mode: string): Leaf {
-    inField("SIZE", () => parseU64(field(fields, "SIZE")));
+    parseField(fields, "SIZE", parseU64);
     const type = inField("MODE", () => parseU32(mode, 8));
     if ((type & S_IFMT) === S_IFDIR) throw new Error("MODE: a directory cannot be a hard link");
-    const target = inField("PAYLOAD", () => parsePath(payload(fields, "a hard link's target")));
+    const target = parsePayload(fields, "a hard link's target", parsePath);
     const node = this.#nodes.get(target);
     if (node === undefined) throw new Error(`PAYLOAD: no entry ${display(target)} before this one`);
     if (node.type === "directory") {
@@ -256,10 +252,17 @@ function field(fields: readonly string[], name: Field): string {
   return value;
 }
 
-function payload(fields: readonly string[], what: string): string {
-  const value = field(fields, "PAYLOAD");
-  if (value === "-" || value === "") throw new Error(`expected ${what}, got nothing`);
-  return value;
+/** Runs `parse` on a field, whose errors name it. */
+function parseField<T>(fields: readonly string[], name: Field, parse: (text: string) => T): T {
+  const text = field(fields, name);
+  return inField(name, () => parse(text));
+}
+
+function parsePayload<T>(fields: readonly string[], what: string, parse: (text: string) => T): T {
+  return parseField(fields, "PAYLOAD", (text) => {
+    if (text === "-" || text === "") throw new Error(`expected ${what}, got nothing`);
+    return parse(text);
+  });
 }
 
 function expectAbsent(fields: readonly string[], name: Field, what: string): void {
