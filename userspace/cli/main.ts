@@ -75,13 +75,18 @@ function report(error: unknown): number {
 
 function exit(status: number): void {
   // what is still in the pipes goes out first; sockets that are kept alive do not hold us
-  process.stdout.write("", () => process.stderr.write("", () => process.exit(status)));
+  process.stdout.write("", () => {
+    if (process.stdout.errored) outputFailed(process.stdout.errored);
+    process.stderr.write("", () => process.exit(status));
+  });
 }
 
-process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+function outputFailed(error: NodeJS.ErrnoException): never {
   if (error.code === "EPIPE") process.exit(EXIT_PIPE); // the reader has seen enough
   process.exit(report(new Error("write to standard output", { cause: error })));
-});
+}
+
+process.stdout.on("error", outputFailed);
 process.stderr.on("error", () => {}); // nobody is left to be told
 process.on("uncaughtException", (error) => exit(report(error)));
 
