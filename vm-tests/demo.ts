@@ -91,13 +91,18 @@ async function main(): Promise<void> {
   }
 
   const first = await step("Boot it, fs-verity required", () =>
-    show(debian, image, "demo", {
-      "findmnt /":
-        "findmnt --output TARGET,SOURCE,FSTYPE / && findmnt --noheadings --output OPTIONS /",
-      "cat /etc/os-release": "cat /etc/os-release",
-      "fsverity measure <the image>": `fsverity measure /sysroot/composefs/images/${debian.digest} | cut -d ' ' -f 1`,
-      "touch /usr/bin/new": "touch /usr/bin/new",
-    }),
+    show(
+      debian,
+      image,
+      "demo",
+      {
+        "findmnt /": "findmnt /",
+        "cat /etc/os-release": "cat /etc/os-release",
+        "fsverity measure <the image>": `fsverity measure /sysroot/composefs/images/${debian.digest} | cut -d ' ' -f 1`,
+        "touch /usr/bin/new": "touch /usr/bin/new",
+      },
+      true,
+    ),
   );
   expect(first, "cat /etc/os-release", /Debian GNU\/Linux 13/);
   expect(first, "findmnt /", /verity=require/);
@@ -110,10 +115,16 @@ async function main(): Promise<void> {
       const object = debian.files.object(FILE);
       flipBit(changed, join("/composefs", object), 14);
       say(`${FILE} is composefs/${object.slice(0, 40)}…: bit 0 of byte 14`);
-      return await show(debian, changed, "demo-tampered", {
-        "cat /etc/os-release": "cat /etc/os-release",
-        "cat /etc/debian_version": "cat /etc/debian_version",
-      });
+      return await show(
+        debian,
+        changed,
+        "demo-tampered",
+        {
+          "cat /etc/os-release": "cat /etc/os-release",
+          "bash --version": "bash --version | head -1",
+        },
+        false,
+      );
     } finally {
       rmSync(directory, { recursive: true, force: true });
     }
@@ -138,14 +149,21 @@ function machine(from: Deployment, name: string) {
   };
 }
 
-/** Boots and shows: what composefs-setup-root and fs-verity say on the console, then the commands' output. */
+/**
+ * Boots and shows: what composefs-setup-root (`verbose`: all of it) and fs-verity say on the console, then the commands'
+ * output.
+ */
 async function show(
   from: Deployment,
   image: string,
   name: string,
   commands: Checks,
+  verbose: boolean,
 ): Promise<Booted> {
-  say(dim(`kernel command line: composefs=${from.digest}`));
+  // shown in full where it is made and where it is measured; elsewhere it would only fill the screen
+  const brief = (line: string) =>
+    line.replaceAll(from.digest, `${from.digest.slice(0, 12)}…`).replace(/ {3,}/g, "  ");
+  say(dim(brief(`kernel command line: … composefs=${from.digest}`)));
   const corrupted = new Set<string>();
   const booted = await boot({
     ...machine(from, name),
@@ -154,7 +172,10 @@ async function show(
     target: "multi-user",
     onConsole: (line) => {
       const ours = line.match(/^\[ *([\d.]+)\] composefs-setup-root\[\d+\]: (.*)/);
-      if (ours) say(`[${Number(ours[1]).toFixed(1)} s] composefs-setup-root: ${ours[2]}`);
+      if (ours?.[2] !== undefined && (verbose || ours[2].includes("measured"))) {
+        const text = ours[2].includes("measured") ? ours[2] : brief(ours[2]);
+        say(`[${Number(ours[1]).toFixed(1)} s] composefs-setup-root: ${text}`);
+      }
       const refused = line.match(/^\[ *([\d.]+)\] (fs-verity \(.*?, inode \d+\): FILE CORRUPTED)/);
       if (refused?.[2] !== undefined && !corrupted.has(refused[2])) {
         corrupted.add(refused[2]);
@@ -166,7 +187,8 @@ async function show(
   });
   for (const command of Object.keys(commands)) {
     print(`   ${bold(`# ${command}`)}`);
-    for (const line of answer(booted, command).split("\n")) print(`   ${line}`);
+    for (const line of answer(booted, command).split("\n"))
+      print(`   ${command.startsWith("findmnt") ? brief(line) : line}`);
   }
   return booted;
 }

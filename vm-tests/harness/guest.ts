@@ -36,8 +36,11 @@ export function checkCredentials(
     `exec >${PORT} 2>&1 </dev/null`,
     ...Object.entries(checks).flatMap(([name, command]) => [
       `echo '${MARK}begin ${name}'`,
-      `( ${command}\n)`,
-      `printf '\\n${MARK}end %s\\n' $?`,
+      // through a pipe: many programs look at a terminal's width, and there is none
+      `( ${command}\n) 2>&1 | cat`,
+      // biome-ignore lint/suspicious/noTemplateCurlyInString: the shell's
+      "status=${PIPESTATUS[0]}",
+      `printf '\\n${MARK}end %s\\n' "$status"`,
     ]),
     `echo '${MARK}done'`,
     // closing the port waits until all is out
