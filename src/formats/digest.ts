@@ -12,6 +12,14 @@ export const VERITY_ALGORITHM: Readonly<Record<HashName, number>> = { sha256: 1,
 const HEX = "0123456789abcdef";
 const HEX_OF_BYTE = Array.from({ length: 256 }, (_, byte) => HEX[byte >> 4]! + HEX[byte & 15]!);
 
+const NO_DIGIT = 0xff;
+/** By character code. */
+const VALUE_OF_DIGIT = new Uint8Array(128).fill(NO_DIGIT);
+for (let value = 0; value < 16; value++) {
+  VALUE_OF_DIGIT[HEX.charCodeAt(value)] = value;
+  VALUE_OF_DIGIT[HEX.toUpperCase().charCodeAt(value)] = value;
+}
+
 /** Lower-case hex of bytes. */
 export function toHex(bytes: Uint8Array): string {
   let out = "";
@@ -24,9 +32,9 @@ export function fromHex(hex: string): Uint8Array | undefined {
   if (hex.length % 2 !== 0) return undefined;
   const out = new Uint8Array(hex.length / 2);
   for (let i = 0; i < out.length; i++) {
-    const high = HEX.indexOf(hex[2 * i]!.toLowerCase());
-    const low = HEX.indexOf(hex[2 * i + 1]!.toLowerCase());
-    if (high < 0 || low < 0) return undefined;
+    const high = VALUE_OF_DIGIT[hex.charCodeAt(2 * i)] ?? NO_DIGIT;
+    const low = VALUE_OF_DIGIT[hex.charCodeAt(2 * i + 1)] ?? NO_DIGIT;
+    if (high === NO_DIGIT || low === NO_DIGIT) return undefined;
     out[i] = high * 16 + low;
   }
   return out;

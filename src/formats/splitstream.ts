@@ -50,6 +50,7 @@ const MAGIC = fromText("SplitStream");
 const VERSION = 0;
 const LG_BLOCK_SIZE = 12;
 const HEADER_SIZE = 32;
+export const SPLITSTREAM_HEADER_SIZE = HEADER_SIZE;
 const INFO_SIZE = 80;
 
 /** Offsets of the header's fields: u8 but for `flags` (u16) and the range `info`. */
@@ -87,12 +88,7 @@ export function parseSplitstream(bytes: Uint8Array, hash: HashName, zstd: Zstd):
     );
   }
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const magicAt = (at: number) => fromBytes(bytes.subarray(at, at + MAGIC.length)) === MAGIC;
-  const header = magicAt(HEADER.magic)
-    ? HEADER
-    : magicAt(OLD_HEADER.magic)
-      ? OLD_HEADER
-      : undefined;
+  const header = headerOf(bytes);
   if (header === undefined) throw new Error('not a splitstream: no "SplitStream" at offset 0');
   expect(bytes, header.version, VERSION, "version");
   expect(bytes, header.algorithm, VERITY_ALGORITHM[hash], `fs-verity algorithm of ${hash}`);
@@ -134,6 +130,17 @@ export function parseSplitstream(bytes: Uint8Array, hash: HashName, zstd: Zstd):
         size,
       ),
   };
+}
+
+/** Whether a file that begins with these bytes (at least `SPLITSTREAM_HEADER_SIZE` of them) says that it is a splitstream. */
+export function isSplitstream(start: Uint8Array): boolean {
+  return headerOf(start) !== undefined;
+}
+
+function headerOf(bytes: Uint8Array): typeof HEADER | typeof OLD_HEADER | undefined {
+  const isAt = (at: number) => fromBytes(bytes.subarray(at, at + MAGIC.length)) === MAGIC;
+  if (isAt(HEADER.magic)) return HEADER;
+  return isAt(OLD_HEADER.magic) ? OLD_HEADER : undefined;
 }
 
 function expect(bytes: Uint8Array, offset: number, value: number, what: string): void {

@@ -8,7 +8,7 @@ import type { ImageSummary } from "../oci/list.ts";
 import { describeError } from "./errors.ts";
 import { addExamples } from "./example.ts";
 import { registerPull } from "./pull.ts";
-import { openRepositoryAt, repoOption } from "./repo.ts";
+import { openRepositoryAt, repoOption } from "./repository.ts";
 
 interface ListFlags {
   readonly repo?: string;

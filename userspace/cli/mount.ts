@@ -11,7 +11,7 @@ import {
 } from "../../src/linux/constants.ts";
 import type { Repository } from "../repository/repository.ts";
 import { addExamples } from "./example.ts";
-import { openRepositoryAt, repoOption } from "./repo.ts";
+import { openRepositoryAt, repoOption } from "./repository.ts";
 
 interface Flags {
   readonly repo?: string;

@@ -8,7 +8,7 @@ import type { Transport } from "../oci/transport.ts";
 import { UsageError } from "./errors.ts";
 import { addExamples } from "./example.ts";
 import { megabytes, terminalProgress } from "./pull-progress.ts";
-import { openRepositoryAt, repoOption } from "./repo.ts";
+import { openRepositoryAt, repoOption } from "./repository.ts";
 
 interface PullFlags {
   readonly repo?: string;

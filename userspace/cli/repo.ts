@@ -1,12 +1,12 @@
-/** `cfsboot repo`, and what all commands share that work on a repository. */
+/** `cfsboot repo` */
 import { mkdirSync } from "node:fs";
 import { dirname } from "node:path";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import type { HashName } from "../../src/formats/digest.ts";
 import { algorithmName, type ErofsFormat } from "../../src/formats/meta-json.ts";
-import { defaultRepositoryPath } from "../repository/layout.ts";
-import type { Repository } from "../repository/repository.ts";
 import { addExamples } from "./example.ts";
+import { registerGc } from "./gc.ts";
+import { repoOption, repositoryPath, waiting } from "./repository.ts";
 
 interface InitFlags {
   readonly repo?: string;
@@ -17,26 +17,6 @@ interface InitFlags {
 
 interface SealFlags {
   readonly repo?: string;
-}
-
-/** The option that says which repository; its value is for `openRepositoryAt`. */
-export function repoOption(): Option {
-  return new Option(
-    "--repo <directory>",
-    "the repository (default: /sysroot/composefs, or for users other than root ~/.var/lib/composefs)",
-  );
-}
-
-/** Where the repository is: as the option says, else the default one. */
-export function repositoryPath(option: string | undefined): string {
-  return option ?? defaultRepositoryPath(process.getuid?.() ?? 0, process.env);
-}
-
-/** Opens the repository that the option says, or the default one. Says so if it must wait for another process. */
-export async function openRepositoryAt(option: string | undefined): Promise<Repository> {
-  const { openRepository } = await import("../repository/repository.ts");
-  const path = repositoryPath(option);
-  return openRepository(path, { onWait: waiting(path) });
 }
 
 export function register(program: Command): void {
@@ -71,6 +51,7 @@ export function register(program: Command): void {
       .action(seal),
     "cfsboot repo seal --repo /mnt/composefs",
   );
+  registerGc(repo);
 }
 
 async function init(flags: InitFlags): Promise<void> {
@@ -113,10 +94,6 @@ async function seal(flags: SealFlags): Promise<void> {
     progress?.stop();
     throw new Error(`seal ${path}`, { cause: error });
   }
-}
-
-function waiting(path: string): () => void {
-  return () => process.stderr.write(`waiting for another process that uses ${path}\n`);
 }
 
 function parseFormat(text: string): ErofsFormat {

@@ -7,6 +7,7 @@ import {
   objectPath,
   toHex,
 } from "../../src/formats/digest.ts";
+import type { LinkKind } from "../../src/model/liveness.ts";
 import { RepositoryError } from "./errors.ts";
 
 export const META_JSON = "meta.json";
@@ -22,8 +23,7 @@ const REFS = "refs";
 const NAME_MAX = 255;
 const PATH_MAX = 4095;
 
-/** The two directories of links into the object store. */
-export type LinkKind = "streams" | "images";
+export type { LinkKind };
 
 /** `objects/xx/rest` */
 export function objectFile(digest: Uint8Array): string {

@@ -1,7 +1,7 @@
 /** Symlinks of a repository: how they are made, re-pointed, read and listed. Paths are relative to `root`. */
 import { toText } from "../../src/formats/bytestring.ts";
 import { DT_DIR, DT_LNK, O_CLOEXEC, O_DIRECTORY, O_RDONLY } from "../../src/linux/constants.ts";
-import { type DirEntry, type Fd, isErrno, type Linux } from "../../src/linux/linux.ts";
+import { type DirEntry, type Fd, isErrno, type Linux, type Path } from "../../src/linux/linux.ts";
 import { RepositoryError } from "./errors.ts";
 import { relativeLink, TEMPORARY_SYMLINK } from "./layout.ts";
 import { withRandomName } from "./temporary-file.ts";
@@ -90,7 +90,7 @@ export function findLinks(linux: Linux, root: Fd, directory: string): string[] {
 }
 
 /** Entries of a directory; none if there is no such directory. */
-export function readDirectory(linux: Linux, root: Fd, path: string): DirEntry[] {
+export function readDirectory(linux: Linux, root: Fd, path: Path): DirEntry[] {
   let fd: Fd;
   try {
     fd = linux.openat(root, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

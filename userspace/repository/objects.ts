@@ -66,6 +66,8 @@ export class ObjectStore {
   readonly #hash: HashName;
   readonly #verity: boolean;
   readonly #insecure: boolean;
+  /** Objects that are known to be damaged, in hex. */
+  readonly #distrusted = new Set<string>();
   #directory: Fd | undefined;
 
   /** The store of the repository whose directory is `root`. */
@@ -129,6 +131,11 @@ export class ObjectStore {
     };
   }
 
+  /** Takes an object for missing, until it is stored anew. */
+  distrust(digest: Uint8Array): void {
+    this.#distrusted.add(toHex(digest));
+  }
+
   /** Whether there is a file of this name. */
   has(digest: Uint8Array): boolean {
     return this.#stat(digest) !== undefined;
@@ -188,10 +195,12 @@ export class ObjectStore {
     if (this.#isIntact(digest, size)) return { digest, size, existing: true };
     const directory = this.directory();
     const path = objectPath(toHex(digest));
-    if (this.#publishIn(directory, file, path)) return { digest, size, existing: false };
-    // Another writer was faster; or what has the name is damaged (by a power cut, say), and then its place is taken.
-    if (this.#isIntact(digest, size)) return { digest, size, existing: true };
-    file.replace(directory, path);
+    if (!this.#publishIn(directory, file, path)) {
+      // Another writer was faster; or what has the name is damaged (by a power cut, say), and then its place is taken.
+      if (this.#isIntact(digest, size)) return { digest, size, existing: true };
+      file.replace(directory, path);
+    }
+    this.#distrusted.delete(toHex(digest));
     return { digest, size, existing: false };
   }
 
@@ -252,8 +261,10 @@ export class ObjectStore {
     if (digest.length !== DIGEST_SIZE[this.#hash]) {
       throw new RepositoryError("bad-name", `${toHex(digest)} is no ${this.#hash} digest`);
     }
+    const hex = toHex(digest);
+    if (this.#distrusted.has(hex)) return undefined;
     try {
-      return call(this.directory(), objectPath(toHex(digest)));
+      return call(this.directory(), objectPath(hex));
     } catch (error) {
       if (isErrno(error, "ENOENT", "ENOTDIR")) return undefined;
       throw error;

@@ -82,6 +82,16 @@ export interface Ref {
   readonly target: string;
 }
 
+/** A repository as files, for the modules beside this one that look at all of them. */
+export interface RepositoryFiles {
+  readonly platform: Platform;
+  /** The repository's directory. */
+  readonly root: Fd;
+  readonly hash: HashName;
+  /** Whether all objects must have fs-verity. */
+  readonly secure: boolean;
+}
+
 /**
  * Opens a repository and takes its shared lock. Never writes; a repository without meta.json (bootc up to 1.15) is understood
  * and gets one when it is first written to.
@@ -207,6 +217,12 @@ export class Repository implements Disposable {
     this.#writable = true;
   }
 
+  /** Its files, as long as it is open. */
+  get files(): RepositoryFiles {
+    const { hash } = this;
+    return { platform: this.#platform, root: this.#root, hash, secure: !this.insecure };
+  }
+
   /** The directory `objects/`, for mounting; the repository closes it. */
   objectsFd(): Fd {
     return this.#objects.directory();
@@ -246,6 +262,11 @@ export class Repository implements Disposable {
   /** Whether the store has the object, by name: its content is not looked at. */
   hasObject(digest: Uint8Array): boolean {
     return this.#objects.has(digest);
+  }
+
+  /** Takes a damaged object for missing, until it is stored anew; it is replaced then. */
+  distrustObject(digest: Uint8Array): void {
+    this.#objects.distrust(digest);
   }
 
   /** Size of an object in bytes. */
