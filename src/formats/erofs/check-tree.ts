@@ -1,11 +1,9 @@
 /** What a tree must be before an image is written from it. */
-import { ascii, type ByteString, display } from "../bytestring.ts";
+import { type ByteString, display } from "../bytestring.ts";
 import { DIGEST_SIZE } from "../digest.ts";
 import type { Directory, Leaf, LeafContent, Stat } from "../tree.ts";
 import {
-  CONTENT_FILE_TYPE,
   type ErofsFormat,
-  FILE_TYPE,
   MAX_DEPTH,
   MAX_FILE,
   MAX_INLINE_V2,
@@ -20,7 +18,6 @@ const MAX_NSEC = 999_999_999;
 /** What the sizes in a stored xattr can say. */
 const MAX_XATTR_SUFFIX = 0xff;
 const MAX_XATTR_VALUE = 0xffff;
-const OVERLAY_WHITEOUT = ascii("trusted.overlay.whiteout");
 
 export function isWhiteout(content: LeafContent): boolean {
   return content.type === "chardev" && content.rdev === 0;
@@ -54,7 +51,6 @@ export function checkTree(tree: Directory, format: ErofsFormat): Map<Leaf, numbe
           if (depth === MAX_DEPTH) throw new Error(`more than ${MAX_DEPTH} directories deep`);
         } else if (count === 0) {
           checkContent(node.content, format, digestSizes);
-          checkWhiteoutXattr(node, format);
         } else if (isWhiteout(node.content)) {
           throw new Error("a whiteout with more than one name");
         }
@@ -111,14 +107,6 @@ function checkXattrs({ xattrs }: Stat, format: ErofsFormat, known: Set<ByteStrin
       throw new Error(`name of an xattr of ${name.length} bytes, too long to store`);
     }
     known.add(name);
-  }
-}
-
-/** Readers take it for a whiteout of formats 0 and 1, which has no place in format 2, and refuse the image. */
-function checkWhiteoutXattr({ stat, content }: Leaf, format: ErofsFormat): void {
-  if (format !== 2 || CONTENT_FILE_TYPE[content.type] !== FILE_TYPE.regular) return;
-  if (stat.xattrs.has(OVERLAY_WHITEOUT)) {
-    throw new Error(`format 2 cannot hold the xattr ${OVERLAY_WHITEOUT} of a regular file`);
   }
 }
 
