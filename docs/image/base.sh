@@ -16,6 +16,10 @@ mirror=${DEBIAN_MIRROR:-$(apt-get indextargets --format '$(REPO_URI) $(LABEL)' '
   exit 1
 }
 
+for keyring in /usr/share/keyrings/debian-archive-keyring.gpg /usr/share/keyrings/debian-archive-keyring.pgp; do
+  [ ! -e "$keyring" ] || break
+done
+
 case $(dpkg --print-architecture) in
   amd64) kernel=linux-image-cloud-amd64 ;;
   arm64) kernel=linux-image-cloud-arm64 ;;
@@ -25,7 +29,7 @@ packages=systemd,systemd-sysv,udev,dbus,kmod,mount,util-linux,e2fsprogs,fsverity
 
 # INITRD=No: the initramfs is made later, when our dracut module is there
 INITRD=No mmdebstrap --quiet --variant=apt --include="$packages" \
-  --keyring=/usr/share/keyrings/debian-archive-keyring.gpg \
+  --keyring="$keyring" \
   --aptopt='APT::Install-Recommends "false"' \
   --aptopt='Acquire::Check-Valid-Until "false"' \
   --aptopt='Acquire::Languages "none"' \

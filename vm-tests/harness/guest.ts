@@ -63,7 +63,8 @@ export function checkCredentials(
 /** Kernel arguments that start the unit. */
 export function checkArguments(target: Target): string[] {
   return target === "basic"
-    ? [`systemd.unit=${UNIT}`]
+    ? // and without the jobs of a first boot: caches of the linker, of hardware, of the journal
+      [`systemd.unit=${UNIT}`, "systemd.condition_needs_update=no"]
     : ["systemd.unit=multi-user.target", `systemd.wants=${UNIT}`];
 }
 
