@@ -37,25 +37,25 @@ export function parseChallenges(header: string): Challenge[] {
 const TOKEN_LIFE = 60;
 const TOKEN_LIMIT = 1024 * 1024;
 
-/** The authorization for one repository of one registry. Renews tokens. */
+/** The authorization for some repositories of one registry. Renews tokens. */
 export class Authorization {
   readonly #http: HttpClient;
   readonly #registry: URL;
-  readonly #repository: string;
+  readonly #scopes: readonly string[];
   readonly #credentials: Credentials | undefined;
   #challenge: Challenge | undefined;
   #token: Promise<{ header: string; expires: number }> | undefined;
 
-  /** `registry` is its base URL, `repository` as in `library/debian`. */
+  /** `registry` is its base URL; `scopes` are what tokens shall allow, like `repository:library/debian:pull`. */
   constructor(
     http: HttpClient,
     registry: URL,
-    repository: string,
+    scopes: readonly string[],
     credentials: Credentials | undefined,
   ) {
     this.#http = http;
     this.#registry = registry;
-    this.#repository = repository;
+    this.#scopes = scopes;
     this.#credentials = credentials;
   }
 
@@ -115,17 +115,18 @@ export class Authorization {
     const query = new URLSearchParams();
     const service = challenge.parameters.get("service");
     if (service !== undefined) query.set("service", service);
-    query.set("scope", `repository:${this.#repository}:pull`);
     const refresh =
       this.#credentials !== undefined && "identityToken" in this.#credentials
         ? this.#credentials.identityToken
         : undefined;
     if (refresh !== undefined) {
+      query.set("scope", this.#scopes.join(" "));
       query.set("grant_type", "refresh_token");
       query.set("refresh_token", refresh);
       query.set("client_id", USER_AGENT.split("/")[0]!);
     } else {
       for (const [name, value] of query) url.searchParams.set(name, value);
+      for (const scope of this.#scopes) url.searchParams.append("scope", scope);
     }
     const asked = Date.now();
     const response = await this.#http.send(url, {

@@ -2,6 +2,7 @@
  * HTTP as registries need it: redirects that do not carry credentials to another host, retries with back-off, time-outs,
  * proxies from the environment.
  */
+import { Readable } from "node:stream";
 import { setTimeout as delay } from "node:timers/promises";
 import type { SecureContext } from "node:tls";
 import { Agent, type Dispatcher, EnvHttpProxyAgent, request } from "undici";
@@ -32,8 +33,16 @@ export interface SendOptions {
   readonly headers?: Readonly<Record<string, string>>;
   /** Sent to the URL's own origin, never to another one that it redirects to. */
   readonly authorization?: string | undefined;
-  /** A form to be sent with POST instead of GET. */
+  /** GET if not given; POST if there is a form. */
+  readonly method?: "HEAD" | "POST" | "PUT" | "PATCH";
+  /** A form to be sent with POST. */
   readonly form?: URLSearchParams;
+  /** What is sent: bytes, or what gives them anew each time. Not together with `form`. */
+  readonly body?: Uint8Array | (() => AsyncIterable<Uint8Array>);
+  /** How often it is tried in all, if not as often as is usual. 1: for what must not be sent twice. */
+  readonly attempts?: number;
+  /** Milliseconds until the response must begin, if not the usual. */
+  readonly timeout?: number;
   readonly signal?: AbortSignal | undefined;
   /** Also retry when nobody listens or the name is unknown: for hosts that have answered before. */
   readonly patient?: boolean;
@@ -84,17 +93,18 @@ export class HttpClient {
    * returned like any other.
    */
   async send(url: URL, options: SendOptions = {}): Promise<HttpResponse> {
+    const attempts = options.attempts ?? ATTEMPTS;
     for (let attempt = 1; ; attempt++) {
       let wait = this.#backoff(attempt);
       try {
         const response = await this.#follow(url, options);
         const transient = response.status === 429 || response.status >= 500;
-        if (!transient || attempt === ATTEMPTS) return response;
+        if (!transient || attempt === attempts) return response;
         wait = retryAfter(response.header("retry-after")) ?? wait;
         await response.discard();
       } catch (error) {
         options.signal?.throwIfAborted();
-        if (attempt === ATTEMPTS || !isTransient(error, options.patient === true)) throw error;
+        if (attempt === attempts || !isTransient(error, options.patient === true)) throw error;
       }
       await delay(wait, undefined, { signal: options.signal });
     }
@@ -119,7 +129,8 @@ export class HttpClient {
       if (![301, 302, 303, 307, 308].includes(response.status) || location === undefined)
         return response;
       await response.discard();
-      if (options.form !== undefined) throw new Error(`${display(url)}: redirects what was posted`);
+      if (options.form !== undefined || options.body !== undefined)
+        throw new Error(`${display(url)}: redirects what was sent`);
       if (hops === REDIRECTS)
         throw new Error(`${display(start)}: more than ${REDIRECTS} redirects`);
       if (!URL.canParse(location, url.href))
@@ -141,11 +152,12 @@ export class HttpClient {
     let data: Dispatcher.ResponseData;
     try {
       data = await request(url, {
-        method: options.form === undefined ? "GET" : "POST",
-        body: options.form?.toString() ?? null,
+        method: options.method ?? (options.form === undefined ? "GET" : "POST"),
+        body: requestBody(options),
         headers,
         dispatcher: isLoopback(url.hostname) ? this.#direct : this.#proxied,
         signal: options.signal ?? null,
+        headersTimeout: options.timeout ?? IDLE_TIMEOUT,
       });
     } catch (error) {
       throw new Error(display(url), { cause: plain(error) });
@@ -160,6 +172,11 @@ export class HttpClient {
       discard: () => data.body.dump({ limit: ERROR_BODY_LIMIT }).catch(() => {}),
     };
   }
+}
+
+function requestBody({ form, body }: SendOptions): string | Uint8Array | Readable | null {
+  if (typeof body === "function") return Readable.from(body(), { objectMode: false });
+  return body ?? form?.toString() ?? null;
 }
 
 /** Whether a host name (as in a URL) is this machine's own loopback, which no proxy is asked for. */

@@ -1,19 +1,13 @@
 /** Images in a registry (OCI distribution specification 1.1, Docker registry HTTP API v2), for reading. */
 import { MAX_MANIFEST, MEDIA_TYPES } from "../../src/formats/oci.ts";
-import { Authorization } from "./authorization.ts";
-import { trustedCertificates } from "./certificates.ts";
-import type { Credentials } from "./credentials.ts";
-import {
-  display,
-  errorCodes,
-  HttpClient,
-  type HttpResponse,
-  isLoopback,
-  isTransient,
-  readBody,
-  statusError,
-} from "./http.ts";
+import { display, isTransient, readBody, statusError } from "./http.ts";
 import type { RegistryReference } from "./reference.ts";
+import {
+  openSession,
+  type RegistryOptions,
+  type RegistrySession,
+  type Scope,
+} from "./registry-session.ts";
 import {
   type BlobDescriptor,
   type ManifestBytes,
@@ -21,6 +15,8 @@ import {
   sha256Digest,
   type Transport,
 } from "./transport.ts";
+
+export type { RegistryOptions };
 
 const MANIFEST_TYPES = [
   MEDIA_TYPES.manifest,
@@ -33,98 +29,26 @@ const MANIFEST_TYPES = [
 const RESUMES = 50;
 const FRUITLESS_RESUMES = 4;
 
-export interface RegistryOptions {
-  /** False: certificates are not checked, and HTTP will do where HTTPS is not spoken. */
-  readonly tlsVerify: boolean;
-  readonly credentials?: Credentials | undefined;
-  /** Milliseconds before the first retry. */
-  readonly retryDelay?: number | undefined;
-}
-
-/** Finds out how the registry wants to be spoken to. Throws if it cannot be reached or is no registry. */
+/** Opens a registry for reading. Throws if it cannot be reached or is no registry. */
 export async function openRegistry(
   reference: RegistryReference,
   options: RegistryOptions,
 ): Promise<Transport> {
-  const http = new HttpClient({
-    tlsVerify: options.tlsVerify,
-    trusted: trustedCertificates(reference.registry),
-    retryDelay: options.retryDelay,
-  });
-  try {
-    const { base, response } = await ping(http, reference.registry, options.tlsVerify);
-    const authorization = new Authorization(http, base, reference.repository, options.credentials);
-    if (response.status === 401) authorization.challenged(response.header("www-authenticate"));
-    await response.discard();
-    return new Registry(http, base, reference, authorization);
-  } catch (error) {
-    await http.close();
-    throw error;
-  }
-}
-
-/**
- * Asks for `/v2/` over HTTPS; over HTTP where that is allowed (loopback, certificates not checked) and whoever
- * listens does not speak TLS.
- */
-async function ping(http: HttpClient, registry: string, tlsVerify: boolean) {
-  const host = registry === "docker.io" ? "registry-1.docker.io" : registry;
-  const secure = new URL(`https://${host}/v2/`);
-  const plain = new URL(`http://${host}/v2/`);
-  let base = secure;
-  let response: HttpResponse;
-  try {
-    response = await http.send(secure);
-  } catch (error) {
-    if ((tlsVerify && !isLoopback(secure.hostname)) || !speaksNoTls(error)) throw error;
-    base = plain;
-    try {
-      response = await http.send(plain);
-    } catch {
-      throw error; // HTTP was a second guess: the first answer is the one to report
-    }
-  }
-  if (response.status === 200 || response.status === 401) return { base, response };
-  throw new Error(`${registry} is no registry that can be used`, {
-    cause: await statusError(base, response),
-  });
-}
-
-/** Whether a connection failed such that the other side may speak HTTP: not for a certificate that is no good. */
-function speaksNoTls(error: unknown): boolean {
-  return errorCodes(error).some((code) =>
-    [
-      "ECONNREFUSED",
-      "ECONNRESET",
-      "EPROTO",
-      "UND_ERR_SOCKET",
-      "ERR_SSL_WRONG_VERSION_NUMBER",
-      "ERR_SSL_PACKET_LENGTH_TOO_LONG",
-      "ERR_SSL_HTTP_REQUEST",
-    ].includes(code),
-  );
+  const scope: Scope = `repository:${reference.repository}:pull`;
+  return new Registry(await openSession(reference, options, [scope]), reference);
 }
 
 class Registry implements Transport {
-  readonly #http: HttpClient;
-  readonly #base: URL;
+  readonly #session: RegistrySession;
   readonly #reference: RegistryReference;
-  readonly #authorization: Authorization;
 
-  constructor(
-    http: HttpClient,
-    base: URL,
-    reference: RegistryReference,
-    authorization: Authorization,
-  ) {
-    this.#http = http;
-    this.#base = base;
+  constructor(session: RegistrySession, reference: RegistryReference) {
+    this.#session = session;
     this.#reference = reference;
-    this.#authorization = authorization;
   }
 
   close(): Promise<void> {
-    return this.#http.close();
+    return this.#session.close();
   }
 
   async root(): Promise<ManifestBytes> {
@@ -146,8 +70,8 @@ class Registry implements Transport {
   }
 
   async #manifest(reference: string): Promise<ManifestBytes> {
-    const url = this.#url("manifests", reference);
-    const response = await this.#get(url, { accept: MANIFEST_TYPES });
+    const url = this.#session.url(`manifests/${reference}`);
+    const response = await this.#session.send(url, { headers: { accept: MANIFEST_TYPES } });
     if (response.status !== 200) throw await statusError(url, response);
     let bytes: Uint8Array;
     try {
@@ -168,7 +92,7 @@ class Registry implements Transport {
     descriptor: BlobDescriptor,
     signal?: AbortSignal,
   ): AsyncGenerator<Uint8Array, void, undefined> {
-    const url = this.#url("blobs", descriptor.digest);
+    const url = this.#session.url(`blobs/${descriptor.digest}`);
     let at = 0;
     let fruitless = 0;
     for (let resumes = 0; ; resumes++) {
@@ -184,7 +108,7 @@ class Registry implements Transport {
         fruitless = at > before ? 0 : fruitless + 1;
         if (!isTransient(error, true) || resumes === RESUMES || fruitless > FRUITLESS_RESUMES)
           throw error;
-        await this.#http.pause(Math.max(1, fruitless), signal);
+        await this.#session.pause(Math.max(1, fruitless), signal);
       }
     }
   }
@@ -192,7 +116,7 @@ class Registry implements Transport {
   /** The bytes of a blob from an offset on; a server that sends all of them again is listened to from there. */
   async *#from(url: URL, offset: number, signal: AbortSignal | undefined) {
     const headers: Record<string, string> = offset === 0 ? {} : { range: `bytes=${offset}-` };
-    const response = await this.#get(url, headers, signal);
+    const response = await this.#session.send(url, { headers, signal });
     let skip = offset;
     if (offset > 0 && response.status === 206) {
       const range = response.header("content-range");
@@ -215,29 +139,5 @@ class Registry implements Transport {
     } catch (error) {
       throw new Error(display(url), { cause: error });
     }
-  }
-
-  /** Requests with authorization; when it is refused, once more with what the refusal asks for. */
-  async #get(
-    url: URL,
-    headers: Record<string, string>,
-    signal?: AbortSignal | undefined,
-  ): Promise<HttpResponse> {
-    for (let attempt = 1; ; attempt++) {
-      const authorization = await this.#authorization.header(signal);
-      const response = await this.#http.send(url, {
-        headers,
-        authorization,
-        signal,
-        patient: true,
-      });
-      if (response.status !== 401 || attempt === 2) return response;
-      this.#authorization.challenged(response.header("www-authenticate"));
-      await response.discard();
-    }
-  }
-
-  #url(kind: "manifests" | "blobs", reference: string): URL {
-    return new URL(`${this.#reference.repository}/${kind}/${reference}`, this.#base);
   }
 }
