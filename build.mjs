@@ -49,7 +49,8 @@ async function buildCommand(output) {
 async function buildAddon(output) {
   const packageJson = createRequire(import.meta.url).resolve("node-api-headers/package.json");
   const headers = join(dirname(packageJson), "include");
-  const sources = ["native/linux.c", "native/napi.c"];
+  const sources = ["native/linux.c", "native/napi.c", "native/verity.c"];
+  const headerFiles = ["linux", "verity", "verity-lanes", "verity-x86", "verity-arm"];
   const flags = [
     "-std=gnu11",
     "-O2",
@@ -61,7 +62,9 @@ async function buildAddon(output) {
   ];
   const key = keyOf({
     values: [await describeCompiler(CC), ...flags, sha256File(packageJson)],
-    files: [...sources, "native/linux.h"].map((file) => join(ROOT, file)),
+    files: [...sources, ...headerFiles.map((name) => `native/${name}.h`)].map((file) =>
+      join(ROOT, file),
+    ),
   });
   return cachedFile(output, key, async (made) => {
     await run(CC, [...flags, "-isystem", headers, ...sources, "-o", made]);

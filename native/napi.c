@@ -1,5 +1,7 @@
-/* The system calls of linux.c as a Node-API addon: an object with one function per entry of the table. */
+/* The system calls of linux.c and the hashes of verity.c as a Node-API addon: an object with one function per entry of
+ * their tables. */
 #include "linux.h"
+#include "verity.h"
 
 #include <node_api.h>
 #include <stdio.h>
@@ -98,13 +100,18 @@ static napi_value invoke(napi_env env, napi_callback_info info) {
   return result;
 }
 
-NAPI_MODULE_INIT() {
-  for (size_t i = 0; i < linux_call_count; i++) {
+static int define(napi_env env, napi_value exports, const struct linux_call *calls, size_t count) {
+  for (size_t i = 0; i < count; i++) {
     napi_value function;
-    if (napi_create_function(env, linux_calls[i].name, NAPI_AUTO_LENGTH, invoke, (void *)&linux_calls[i], &function) !=
-          napi_ok ||
-        napi_set_named_property(env, exports, linux_calls[i].name, function) != napi_ok)
-      return NULL;
+    if (napi_create_function(env, calls[i].name, NAPI_AUTO_LENGTH, invoke, (void *)&calls[i], &function) != napi_ok ||
+        napi_set_named_property(env, exports, calls[i].name, function) != napi_ok)
+      return 0;
   }
-  return exports;
+  return 1;
+}
+
+NAPI_MODULE_INIT() {
+  int defined = define(env, exports, linux_calls, linux_call_count) &&
+                define(env, exports, verity_calls, verity_call_count);
+  return defined ? exports : NULL;
 }

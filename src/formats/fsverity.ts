@@ -16,7 +16,44 @@ const DESCRIPTOR = { version: 0, algorithm: 1, lgBlockSize: 2, dataSize: 8, root
 /** The plain hash of bytes. The result must stay valid after the next call; the argument need not. */
 export type HashBytes = (bytes: Uint8Array) => Uint8Array;
 
-/** A level of the tree: the block that its hashes fill. */
+/**
+ * Writes the plain hashes of whole blocks, those of `first` and then those of `rest`, one after the other to `hashes`.
+ * Whoever can hash several blocks at once gets as many as there are.
+ */
+export type HashBlocks = (first: Uint8Array, rest: Uint8Array, hashes: Uint8Array) => void;
+
+/** Hashes blocks one by one; blocks of zeros, which files with holes are made of, only once. */
+export function blockByBlock(hash: HashName, hashBytes: HashBytes): HashBlocks {
+  const size = DIGEST_SIZE[hash];
+  let zeroHash: Uint8Array | undefined;
+  const hashBlock = (block: Uint8Array) => {
+    if (!isZero(block)) return hashBytes(block);
+    zeroHash ??= hashBytes(block).slice();
+    return zeroHash;
+  };
+  return (first, rest, hashes) => {
+    let at = 0;
+    for (const blocks of [first, rest]) {
+      for (const block of eachBlock(blocks)) {
+        hashes.set(hashBlock(block), at);
+        at += size;
+      }
+    }
+  };
+}
+
+function isZero(block: Uint8Array): boolean {
+  for (let i = 0; i < block.length; i++) if (block[i] !== 0) return false;
+  return true;
+}
+
+function* eachBlock(blocks: Uint8Array): Generator<Uint8Array> {
+  for (let at = 0; at < blocks.length; at += VERITY_BLOCK_SIZE) {
+    yield blocks.subarray(at, at + VERITY_BLOCK_SIZE);
+  }
+}
+
+/** A level of the tree: its last block so far. */
 interface Level {
   readonly block: Uint8Array;
   used: number;
@@ -24,25 +61,34 @@ interface Level {
   overflowed: boolean;
 }
 
+const NO_BLOCKS = new Uint8Array(0);
+
 /** Computes the digest of data that arrives in chunks of any size. Holds a block for every level of the tree. */
 export class VerityDigester {
   readonly #hash: HashName;
   readonly #hashBytes: HashBytes;
+  readonly #hashBlocks: HashBlocks;
+  readonly #onBlock: ((level: number, block: Uint8Array) => void) | undefined;
   /** Level 0 is the data. */
   readonly #levels: Level[] = [newLevel()];
-  readonly #onBlock: ((level: number, block: Uint8Array) => void) | undefined;
   #size = 0;
-  #zeroHash: Uint8Array | undefined;
 
-  /** `onBlock` is given every block of hashes, padded, with its level (1 is just above the data), as it is completed. */
+  /**
+   * `onBlock` is given every block of hashes, padded, with its level (1 is just above the data), as it is completed.
+   * Without `hashBlocks`, blocks are hashed one by one by `hashBytes`.
+   */
   constructor(
     hash: HashName,
     hashBytes: HashBytes,
-    onBlock?: (level: number, block: Uint8Array) => void,
+    options: {
+      readonly onBlock?: (level: number, block: Uint8Array) => void;
+      readonly hashBlocks?: HashBlocks;
+    } = {},
   ) {
     this.#hash = hash;
     this.#hashBytes = hashBytes;
-    this.#onBlock = onBlock;
+    this.#hashBlocks = options.hashBlocks ?? blockByBlock(hash, hashBytes);
+    this.#onBlock = options.onBlock;
   }
 
   /** Bytes so far. */
@@ -53,22 +99,7 @@ export class VerityDigester {
   /** Appends data; the buffer may be reused afterwards. */
   update(chunk: Uint8Array): void {
     this.#size += chunk.length;
-    const data = this.#levels[0]!;
-    let at = 0;
-    // A full block goes up only when more follows: the last one is padded and hashed at the end, full or not.
-    while (at < chunk.length) {
-      if (data.used === VERITY_BLOCK_SIZE) this.#flush(0);
-      if (data.used === 0 && chunk.length - at > VERITY_BLOCK_SIZE) {
-        this.#push(1, this.#hashBlock(chunk.subarray(at, at + VERITY_BLOCK_SIZE)));
-        data.overflowed = true;
-        at += VERITY_BLOCK_SIZE;
-        continue;
-      }
-      const count = Math.min(VERITY_BLOCK_SIZE - data.used, chunk.length - at);
-      data.block.set(chunk.subarray(at, at + count), data.used);
-      data.used += count;
-      at += count;
-    }
+    this.#append(0, chunk);
   }
 
   /** The digest of all data. Ends the digester. */
@@ -95,35 +126,41 @@ export class VerityDigester {
       if (level > 0 && !overflowed && used === DIGEST_SIZE[this.#hash]) {
         return block.slice(0, used);
       }
-      this.#flush(level);
+      block.fill(0, used);
+      this.#hashUp(level, block, NO_BLOCKS);
     }
   }
 
-  #push(level: number, hash: Uint8Array): void {
-    let target = this.#levels[level];
-    if (target === undefined) {
-      target = newLevel();
-      this.#levels.push(target);
+  /** Adds bytes to a level. A full block goes up only when more follows: the last one is padded and hashed at the end. */
+  #append(level: number, bytes: Uint8Array): void {
+    this.#levels[level] ??= newLevel();
+    const target = this.#levels[level];
+    const room = VERITY_BLOCK_SIZE - target.used;
+    if (bytes.length <= room) {
+      target.block.set(bytes, target.used);
+      target.used += bytes.length;
+      return;
     }
-    if (target.used === VERITY_BLOCK_SIZE) this.#flush(level);
-    target.block.set(hash, target.used);
-    target.used += hash.length;
+    const start = target.used > 0 ? room : 0;
+    target.block.set(bytes.subarray(0, start), target.used);
+    const last = bytes.length - 1 - ((bytes.length - 1 - start) % VERITY_BLOCK_SIZE);
+    const held = target.used > 0 ? target.block : NO_BLOCKS;
+    this.#hashUp(level, held, bytes.subarray(start, last));
+    target.overflowed = true;
+    target.block.set(bytes.subarray(last));
+    target.used = bytes.length - last;
   }
 
-  /** Sends the block of a level, zero-padded, one level up. */
-  #flush(level: number): void {
-    const source = this.#levels[level]!;
-    source.block.fill(0, source.used);
-    if (level > 0) this.#onBlock?.(level, source.block);
-    this.#push(level + 1, this.#hashBlock(source.block));
-    source.used = 0;
-    source.overflowed = true;
-  }
-
-  #hashBlock(block: Uint8Array): Uint8Array {
-    if (!isZero(block)) return this.#hashBytes(block);
-    this.#zeroHash ??= this.#hashBytes(new Uint8Array(VERITY_BLOCK_SIZE));
-    return this.#zeroHash;
+  /** Adds the hashes of blocks of a level to the level above it. */
+  #hashUp(level: number, first: Uint8Array, rest: Uint8Array): void {
+    if (level > 0 && this.#onBlock !== undefined) {
+      for (const block of eachBlock(first)) this.#onBlock(level, block);
+      for (const block of eachBlock(rest)) this.#onBlock(level, block);
+    }
+    const count = (first.length + rest.length) / VERITY_BLOCK_SIZE;
+    const hashes = new Uint8Array(count * DIGEST_SIZE[this.#hash]);
+    this.#hashBlocks(first, rest, hashes);
+    this.#append(level + 1, hashes);
   }
 }
 
@@ -131,14 +168,15 @@ function newLevel(): Level {
   return { block: new Uint8Array(VERITY_BLOCK_SIZE), used: 0, overflowed: false };
 }
 
-function isZero(block: Uint8Array): boolean {
-  for (let i = 0; i < block.length; i++) if (block[i] !== 0) return false;
-  return true;
-}
-
 /** The fs-verity digest of data that is in memory. */
-export function fsverityDigest(hash: HashName, hashBytes: HashBytes, data: Uint8Array): Uint8Array {
-  const digester = new VerityDigester(hash, hashBytes);
+export function fsverityDigest(
+  hash: HashName,
+  hashBytes: HashBytes,
+  data: Uint8Array,
+  hashBlocks?: HashBlocks,
+): Uint8Array {
+  const options = hashBlocks === undefined ? {} : { hashBlocks };
+  const digester = new VerityDigester(hash, hashBytes, options);
   digester.update(data);
   return digester.digest();
 }
@@ -159,10 +197,11 @@ export function verityMetadata(
   chunks: Iterable<Uint8Array>,
 ): VerityMetadata {
   const levels: Uint8Array[][] = [];
-  const digester = new VerityDigester(hash, hashBytes, (level, block) => {
+  const onBlock = (level: number, block: Uint8Array) => {
     levels[level - 1] ??= [];
     levels[level - 1]!.push(block.slice());
-  });
+  };
+  const digester = new VerityDigester(hash, hashBytes, { onBlock });
   for (const chunk of chunks) digester.update(chunk);
   const descriptor = digester.descriptor();
   const blocks = levels.reverse().flat();
