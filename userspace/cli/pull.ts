@@ -10,13 +10,17 @@ import { addExamples } from "./example.ts";
 import { megabytes, terminalProgress } from "./pull-progress.ts";
 import { openRepositoryAt, repoOption } from "./repository.ts";
 
-interface PullFlags {
-  readonly repo?: string;
-  readonly bootable: boolean;
-  readonly platform?: string;
+/** How to speak to registries. */
+export interface RegistryFlags {
   readonly tlsVerify: boolean;
   readonly authfile?: string;
   readonly creds?: string;
+}
+
+interface PullFlags extends RegistryFlags {
+  readonly repo?: string;
+  readonly bootable: boolean;
+  readonly platform?: string;
   readonly json: boolean;
 }
 
@@ -30,6 +34,19 @@ export function registerPull(image: Command): void {
     .addOption(repoOption())
     .option("--bootable", "also make the image that a machine boots", false)
     .option("--platform <os/architecture>", "which image of several (default: this machine's)")
+    .option("--json", "print the result as JSON", false)
+    .action(pullImage);
+  registryOptions(command);
+  addExamples(
+    command,
+    "cfsboot image pull docker://quay.io/fedora/fedora-bootc:42",
+    "cfsboot image pull oci:./debian:13 debian --bootable",
+  );
+}
+
+/** Adds the options of `RegistryFlags`. */
+export function registryOptions(command: Command): Command {
+  return command
     .option(
       "--tls-verify <bool>",
       "false: check no certificates, and allow HTTP",
@@ -37,14 +54,7 @@ export function registerPull(image: Command): void {
       true,
     )
     .option("--authfile <file>", "credentials file, as written by podman login")
-    .option("--creds <user:password>", "credentials for the registry")
-    .option("--json", "print the result as JSON", false)
-    .action(pullImage);
-  addExamples(
-    command,
-    "cfsboot image pull docker://quay.io/fedora/fedora-bootc:42",
-    "cfsboot image pull oci:./debian:13 debian --bootable",
-  );
+    .option("--creds <user:password>", "credentials for the registry");
 }
 
 async function pullImage(
@@ -84,7 +94,11 @@ async function pullImage(
   process.stdout.write(flags.json ? `${JSON.stringify(toJson(result))}\n` : toText(result));
 }
 
-async function openTransport(reference: Reference, flags: PullFlags): Promise<Transport> {
+/** Opens where an image comes from. */
+export async function openTransport(
+  reference: Reference,
+  flags: RegistryFlags,
+): Promise<Transport> {
   if (reference.transport === "oci") {
     const { openLayout } = await import("../oci/layout.ts");
     return openLayout(reference);

@@ -5,6 +5,7 @@ import { type Command, InvalidArgumentError, Option } from "commander";
 import type { HashName } from "../../src/formats/digest.ts";
 import { algorithmName, type ErofsFormat } from "../../src/formats/meta-json.ts";
 import { addExamples } from "./example.ts";
+import { registerFsck } from "./fsck.ts";
 import { registerGc } from "./gc.ts";
 import { repoOption, repositoryPath, waiting } from "./repository.ts";
 
@@ -51,6 +52,7 @@ export function register(program: Command): void {
       .action(seal),
     "cfsboot repo seal --repo /mnt/composefs",
   );
+  registerFsck(repo);
   registerGc(repo);
 }
 
@@ -78,7 +80,7 @@ async function seal(flags: SealFlags): Promise<void> {
   const { sealRepository } = await import("../repository/seal.ts");
   const path = repositoryPath(flags.repo);
   const progress = process.stderr.isTTY
-    ? (await import("./seal-progress.ts")).sealProgress()
+    ? (await import("./directories-progress.ts")).directoriesProgress("sealing")
     : undefined;
   try {
     const { objects, enabled, already } = sealRepository(path, {

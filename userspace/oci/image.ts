@@ -118,7 +118,8 @@ export function listTags(repository: Repository): { tag: string; manifestDigest:
   return tags.sort((a, b) => (a.tag < b.tag ? -1 : a.tag > b.tag ? 1 : 0));
 }
 
-function manifestOfTag(target: string): string | undefined {
+/** The digest of the manifest whose stream is the entry that a tag leads to; `undefined` if that is no manifest. */
+export function manifestOfTag(target: string): string | undefined {
   const digest = target.startsWith(MANIFEST_PREFIX) ? target.slice(MANIFEST_PREFIX.length) : "";
   return isDigest(digest) ? digest : undefined;
 }

@@ -178,7 +178,7 @@ function missingLayers(
 }
 
 /** The streams of the config and of the manifest. Those that are there and complete stay as they are. */
-function writeDocuments(
+export function writeDocuments(
   repository: Repository,
   { digest, bytes, manifest }: { digest: string; bytes: Uint8Array; manifest: ImageManifest },
   config: Config,

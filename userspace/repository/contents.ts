@@ -21,7 +21,8 @@ import type { Repository, RepositoryFiles } from "./repository.ts";
 
 /** The type of an entry where the file system does not tell it (`DT_UNKNOWN`). */
 const DT_UNKNOWN = 0;
-const IMAGE_LIMIT = 2 ** 30;
+/** Largest image that is read, in bytes. */
+export const IMAGE_LIMIT = 2 ** 30;
 const REFS = ascii("refs");
 
 /** One file below `objects/xx/`, with a name that an object can have. */

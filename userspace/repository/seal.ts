@@ -85,7 +85,7 @@ function sealAll(platform: Platform, root: Fd, { onProgress }: SealOptions): Sea
 }
 
 /** Enables fs-verity on an object that has none, and compares its digest with its name. */
-function sealObject(
+export function sealObject(
   { linux, pause }: Platform,
   root: Fd,
   digest: Uint8Array,

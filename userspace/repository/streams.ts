@@ -9,7 +9,7 @@ import { readLink, setLink } from "./links.ts";
 import type { ObjectStore } from "./objects.ts";
 
 /** A layer's headers and small files are in it; no layer has as much as this. */
-const SIZE_LIMIT = 2 ** 30;
+export const STREAM_LIMIT = 2 ** 30;
 
 export class Streams {
   readonly #linux: Linux;
@@ -78,7 +78,7 @@ export class Streams {
   }
 
   #parse(digest: Uint8Array, name: string, type: bigint | undefined): Splitstream {
-    const bytes = this.#objects.read(digest, SIZE_LIMIT);
+    const bytes = this.#objects.read(digest, STREAM_LIMIT);
     let stream: Splitstream;
     try {
       stream = parseSplitstream(bytes, this.#hash, zstd);

@@ -1,18 +1,19 @@
+/** Progress over the directories of a repository's objects. */
 import { Presets, SingleBar } from "cli-progress";
 
-export interface SealProgress {
+export interface DirectoriesProgress {
   update(done: number, total: number): void;
   stop(): void;
 }
 
 /** A bar on standard error. Only for a terminal. */
-export function sealProgress(): SealProgress {
+export function directoriesProgress(what: string): DirectoriesProgress {
   const bar = new SingleBar(
     {
       stream: process.stderr,
       clearOnComplete: true,
       hideCursor: true,
-      format: "sealing {bar} {percentage}%",
+      format: `${what} {bar} {percentage}%`,
     },
     Presets.shades_classic,
   );

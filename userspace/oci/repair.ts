@@ -1,0 +1,370 @@
+/**
+ * Putting back what is damaged or missing in a repository, from where its images came from: of a layer that has lost an
+ * object, the whole blob is fetched again and verified as a pull does. What was computed is computed again: streams, and
+ * filesystem images, as long as they come out as they were.
+ *
+ * Nothing that is damaged is removed: an object takes its place when it is complete. So an interrupted repair has repaired
+ * a part, and can be repeated.
+ */
+import { sameDigest, toHex } from "../../src/formats/digest.ts";
+import { writeErofs } from "../../src/formats/erofs/index.ts";
+import type { ErofsFormat } from "../../src/formats/meta-json.ts";
+import {
+  type ImageManifest,
+  isContainerImage,
+  isIndex,
+  MAX_CONFIG,
+  MAX_MANIFEST,
+  MEDIA_TYPES,
+  parseConfig,
+  parseIndex,
+  parseManifest,
+} from "../../src/formats/oci.ts";
+import { DigestSet } from "../../src/model/digest-set.ts";
+import type { XattrMode } from "../../src/model/transform.ts";
+import { digestBytes } from "../hash.ts";
+import type { Finding } from "../repository/finding.ts";
+import type { Repository } from "../repository/repository.ts";
+import { sealObject } from "../repository/seal.ts";
+import { commitImages, imageTree } from "./commit.ts";
+import { listTags, openImage, type StoredImage } from "./image.ts";
+import { importLayers, type LayerProgress, type LayerWork } from "./import-layers.ts";
+import { layerContentId } from "./layer.ts";
+import { writeDocuments } from "./pull.ts";
+import { parseReference, type Reference } from "./reference.ts";
+import {
+  configContentId,
+  imageRef,
+  manifestContentId,
+  type ObjectDigest,
+  readDocument,
+} from "./streams.ts";
+import { type ManifestBytes, readBlob, sha256Digest, type Transport } from "./transport.ts";
+
+export interface RepairOptions {
+  /** Opens where an image came from. */
+  readonly open: (reference: Reference) => Promise<Transport>;
+  /** Told what is being done, for people. */
+  readonly onStep?: (what: string) => void;
+  readonly progress?: LayerProgress;
+}
+
+/** An image that could not be made whole. */
+export interface RepairFailure {
+  /** Its tags. */
+  readonly image: string;
+  readonly cause: unknown;
+}
+
+/** Indexes in each other that are searched for a manifest. */
+const INDEX_DEPTH = 4;
+const INDEX_TYPES: readonly string[] = [MEDIA_TYPES.index, MEDIA_TYPES.dockerIndex];
+const XATTR_MODES: readonly XattrMode[] = ["allowlist-only", "keep-user-xattrs"];
+
+/**
+ * Repairs what a check has found, as far as it belongs to images that have a tag. Where an image came from is what its tag
+ * says, if that is a reference. Check again afterwards: only that tells what is whole now.
+ */
+export async function repairImages(
+  repository: Repository,
+  findings: readonly Finding<string>[],
+  options: RepairOptions,
+): Promise<RepairFailure[]> {
+  repository.requireWritable();
+  const wanted = distrustDamaged(repository, findings, options);
+  const failures: RepairFailure[] = [];
+  const images = [...tagsByManifest(repository)].map(([digest, tags]) => ({
+    digest,
+    tags,
+    source: new Source(tags, digest, options.open),
+  }));
+  // Images share layers: one that does not tell where it came from may be whole after another one is.
+  images.sort((a, b) => Number(b.source.isKnown) - Number(a.source.isKnown));
+  for (const { digest, tags, source } of images) {
+    try {
+      await new ImageRepair(repository, digest, source, wanted, options).run();
+    } catch (cause) {
+      failures.push({ image: tags.join(", "), cause });
+    } finally {
+      await source.close();
+    }
+  }
+  return failures;
+}
+
+/** Every object that a finding is about. Those that are damaged count as missing from now on, until they are stored anew. */
+function distrustDamaged(
+  repository: Repository,
+  findings: readonly Finding<string>[],
+  { onStep }: RepairOptions,
+): DigestSet {
+  const { platform, root, hash } = repository.files;
+  const wanted = new DigestSet(hash);
+  for (const { kind, object } of findings) {
+    if (object === undefined) continue;
+    if (kind === "object-verity-missing" && isSealed(object)) continue;
+    wanted.add(object);
+    repository.distrustObject(object);
+  }
+  return wanted;
+
+  /** Whether all that was wrong was that fs-verity was not enabled. */
+  function isSealed(object: ObjectDigest): boolean {
+    try {
+      if (sealObject(platform, root, object, hash) === "damaged") return false;
+    } catch {
+      return false; // then it is stored anew
+    }
+    onStep?.(`object ${toHex(object)}: fs-verity enabled`);
+    return true;
+  }
+}
+
+function tagsByManifest(repository: Repository): Map<string, string[]> {
+  const manifests = new Map<string, string[]>();
+  for (const { tag, manifestDigest } of listTags(repository)) {
+    const tags = manifests.get(manifestDigest);
+    if (tags === undefined) manifests.set(manifestDigest, [tag]);
+    else tags.push(tag);
+  }
+  return manifests;
+}
+
+/** Where an image can be fetched from; opened when it is needed. */
+class Source {
+  readonly #references: readonly Reference[];
+  readonly #open: RepairOptions["open"];
+  #transport: Transport | undefined;
+
+  constructor(tags: readonly string[], manifest: string, open: RepairOptions["open"]) {
+    this.#references = tags.flatMap((tag) => {
+      try {
+        return [pinned(parseReference(tag), manifest)];
+      } catch {
+        return []; // a name that somebody has given it
+      }
+    });
+    this.#open = open;
+  }
+
+  /** Whether there is any place to try. */
+  get isKnown(): boolean {
+    return this.#references.length > 0;
+  }
+
+  async transport(): Promise<Transport> {
+    if (this.#transport !== undefined) return this.#transport;
+    let failure: unknown = new Error("its name does not tell where it came from");
+    for (const reference of this.#references) {
+      try {
+        this.#transport = await this.#open(reference);
+        return this.#transport;
+      } catch (error) {
+        failure = error;
+      }
+    }
+    throw failure;
+  }
+
+  async close(): Promise<void> {
+    await this.#transport?.close();
+  }
+}
+
+/** The same place, and there the one manifest: the tag may have gone on to another. */
+function pinned(reference: Reference, manifest: string): Reference {
+  if (reference.transport === "oci") return { ...reference, tag: undefined };
+  return { ...reference, digest: manifest };
+}
+
+class ImageRepair {
+  readonly #repository: Repository;
+  readonly #digest: string;
+  readonly #source: Source;
+  readonly #wanted: DigestSet;
+  readonly #options: RepairOptions;
+
+  constructor(
+    repository: Repository,
+    digest: string,
+    source: Source,
+    wanted: DigestSet,
+    options: RepairOptions,
+  ) {
+    this.#repository = repository;
+    this.#digest = digest;
+    this.#source = source;
+    this.#wanted = wanted;
+    this.#options = options;
+  }
+
+  /** Goes through the image in the order in which a pull makes it. Where all is whole, nothing is done. */
+  async run(): Promise<void> {
+    const bytes = await this.#manifestBytes();
+    const manifest = parseManifest(bytes, `manifest ${this.#digest}`);
+    if (!isContainerImage(manifest)) {
+      await this.#config(manifest);
+      return; // what else an artifact has is found by the check
+    }
+    const config = await this.#config(manifest);
+    const { diffIds } = parseConfig(config, `config ${manifest.config.digest}`);
+    if (diffIds.length !== manifest.layers.length) {
+      throw new Error(`${diffIds.length} diff_ids for ${manifest.layers.length} layers`);
+    }
+    await this.#layers(manifest, diffIds);
+    const documents = { digest: this.#digest, bytes, manifest };
+    writeDocuments(this.#repository, documents, { bytes: config, diffIds });
+    this.#images(openImage(this.#repository, `@${this.#digest}`));
+  }
+
+  async #manifestBytes(): Promise<Uint8Array> {
+    const contentId = manifestContentId(this.#digest);
+    const stored = this.#document(contentId, "oci-manifest", this.#digest, MAX_MANIFEST);
+    if (stored !== undefined) return stored;
+    this.#step(`manifest ${this.#digest}`);
+    const { bytes } = await findManifest(await this.#source.transport(), this.#digest);
+    this.#repository.storeObject(bytes);
+    return bytes;
+  }
+
+  async #config({ config }: ImageManifest): Promise<Uint8Array> {
+    const contentId = configContentId(config.digest);
+    const stored = this.#document(contentId, "oci-config", config.digest, MAX_CONFIG);
+    if (stored !== undefined) return stored;
+    this.#step(`config ${config.digest}`);
+    const bytes = await readBlob(await this.#source.transport(), config, MAX_CONFIG);
+    this.#repository.storeObject(bytes);
+    return bytes;
+  }
+
+  /** A document that is in the repository and whole. */
+  #document(
+    contentId: string,
+    kind: "oci-manifest" | "oci-config",
+    digest: string,
+    limit: number,
+  ): Uint8Array | undefined {
+    try {
+      const stream = this.#repository.streamObject(contentId);
+      if (stream === undefined) return undefined;
+      const { bytes } = readDocument(this.#repository, stream, kind, digest, limit);
+      return sha256Digest(bytes) === digest ? bytes : undefined;
+    } catch {
+      return undefined; // the check has said what is wrong with it
+    }
+  }
+
+  /** Fetches the layers that have lost their stream or an object. */
+  async #layers(manifest: ImageManifest, diffIds: readonly string[]): Promise<void> {
+    const work = new Map<string, LayerWork>();
+    for (const [index, diffId] of diffIds.entries()) {
+      if (this.#isWhole(diffId)) continue;
+      work.set(diffId, { index, diffId, descriptor: manifest.layers[index]! });
+    }
+    if (work.size === 0) return;
+    const transport = await this.#source.transport();
+    for (const { descriptor } of work.values()) this.#step(`layer ${descriptor.digest}`);
+    await importLayers(this.#repository, transport, [...work.values()], this.#options.progress);
+  }
+
+  #isWhole(diffId: string): boolean {
+    const stream = this.#repository.streamObject(layerContentId(diffId));
+    if (stream === undefined) return false;
+    try {
+      const { objectRefs } = this.#repository.readStreamObject(stream);
+      return objectRefs.every((object) => !this.#isLost(object));
+    } catch {
+      this.#repository.distrustObject(stream);
+      return false;
+    }
+  }
+
+  #isLost(object: ObjectDigest): boolean {
+    return this.#wanted.has(object) && !this.#repository.hasObject(object);
+  }
+
+  /** Makes the filesystem images again that are not there. */
+  #images(image: StoredImage): void {
+    if (image.images.size === 0) {
+      this.#recommit(image);
+      return;
+    }
+    const linked = new Set(this.#repository.listImages());
+    const different: string[] = [];
+    for (const [name, digest] of image.images) {
+      const hex = toHex(digest);
+      if (linked.has(hex) && this.#repository.hasObject(digest)) continue;
+      this.#step(`image ${hex}`);
+      const bytes = remake(this.#repository, image, name, digest);
+      if (bytes === undefined) different.push(`${name} ${hex}`);
+      else this.#repository.writeImage(bytes);
+    }
+    if (different.length > 0) {
+      throw new Error(`made again, it comes out differently: ${different.join(", ")}`);
+    }
+  }
+
+  /**
+   * The config's stream was lost, and with it the names of the images. Makes those that a pull makes; and which of the
+   * bootable ones there were, the links in `images/` tell.
+   */
+  #recommit(image: StoredImage): void {
+    const repository = this.#repository;
+    this.#step(`images of ${image.name}`);
+    const linked = new Set(repository.listImages());
+    commitImages(repository, image);
+    for (const xattrs of XATTR_MODES) {
+      const options = { bootable: true, xattrs };
+      let made: Uint8Array[];
+      try {
+        const tree = imageTree(repository, image, options);
+        made = repository.formats.map((format) => writeErofs(tree, { format }));
+      } catch {
+        return; // not an image to boot
+      }
+      if (made.some((bytes) => linked.has(toHex(digestBytes(repository.hash, bytes))))) {
+        commitImages(repository, image, options);
+      }
+    }
+  }
+
+  #step(what: string): void {
+    this.#options.onStep?.(what);
+  }
+}
+
+/** The bytes of an image that was made before; `undefined` if it does not come out as it was. */
+function remake(
+  repository: Repository,
+  image: StoredImage,
+  name: string,
+  digest: ObjectDigest,
+): Uint8Array | undefined {
+  for (const format of [1, 2, 0] as readonly ErofsFormat[]) {
+    for (const bootable of [false, true]) {
+      for (const xattrs of XATTR_MODES) {
+        if (imageRef(format, bootable, xattrs) !== name) continue;
+        if (!bootable && xattrs !== "allowlist-only") continue; // it has no name of its own
+        const bytes = writeErofs(imageTree(repository, image, { bootable, xattrs }), { format });
+        if (sameDigest(digestBytes(repository.hash, bytes), digest)) return bytes;
+      }
+    }
+  }
+  return undefined;
+}
+
+/** Looks for a manifest, through all that the reference leads to. */
+async function findManifest(transport: Transport, digest: string): Promise<ManifestBytes> {
+  let documents = [await transport.root()];
+  for (let depth = 0; depth <= INDEX_DEPTH; depth++) {
+    const found = documents.find((document) => document.digest === digest);
+    if (found !== undefined) return found;
+    const indexes = documents.filter(({ bytes, mediaType }) => isIndex(bytes, mediaType));
+    const entries = indexes.flatMap((index) => parseIndex(index.bytes, index.digest).manifests);
+    const entry = entries.find((candidate) => candidate.digest === digest);
+    if (entry !== undefined) return transport.manifest(entry);
+    const nested = entries.filter(({ mediaType }) => INDEX_TYPES.includes(mediaType));
+    documents = await Promise.all(nested.map((index) => transport.manifest(index)));
+  }
+  throw new Error(`manifest ${digest} is not there any more`);
+}
