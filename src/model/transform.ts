@@ -3,7 +3,8 @@
  * comes from: the layers, or a mounted root during a build. As composefs-rs does it.
  */
 import { ascii } from "../formats/bytestring.ts";
-import { type ReadContent, relabel } from "./selinux.ts";
+import type { ReadContent } from "./selinux/policy.ts";
+import { relabel } from "./selinux/relabel.ts";
 import { forEachStat } from "./stats.ts";
 import type { Directory, Tree } from "./tree.ts";
 

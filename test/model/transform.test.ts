@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { ascii, toBytes } from "../../src/formats/bytestring.ts";
 import { transformForBoot, transformForOci } from "../../src/model/transform.ts";
 import type { Tree } from "../../src/model/tree.ts";
 import { at, dir, file, link, merge, paths, type StatFields, symlink, xattrs } from "./entries.ts";
@@ -128,12 +129,21 @@ describe("transformForBoot", () => {
       expect([...at(tree, "f").stat.xattrs.keys()]).toEqual(["user.a"]);
     });
 
-    test.each([
-      "SELINUXTYPE=targeted\n",
-      "SELINUX=disabled\r\n  selinuxtype = targeted \r\nSELINUXTYPE=mls\n",
-    ])("config %j names one: refused, not mislabelled", (config) => {
-      expect(() => transformForBoot(withConfig(file("etc/selinux/config", config)), read)).toThrow(
-        'SELinux labels are not supported yet: /etc/selinux/config of the image names the policy "targeted"',
+    test("labels are those of the policy, where /boot and /sysroot are empty already", () => {
+      const files = "etc/selinux/targeted/contexts/files";
+      const tree = withConfig(
+        file("etc/selinux/config", "SELINUXTYPE=targeted\n"),
+        dir("etc/selinux/targeted"),
+        dir("etc/selinux/targeted/contexts"),
+        dir(files),
+        file(`${files}/file_contexts`, "/.* u:r:t:s0\n"),
+        link("usr/vmlinuz", "boot/vmlinuz"),
+      );
+      transformForBoot(tree, read);
+      expect(paths(tree)).not.toContain("/boot/vmlinuz");
+      const label = (path: string) => at(tree, path).stat.xattrs.get(ascii("security.selinux"));
+      expect(["", "boot", "usr/vmlinuz"].map(label)).toEqual(
+        Array(3).fill(toBytes(ascii("u:r:t:s0"))),
       );
     });
 

@@ -6,7 +6,7 @@ import { MAX_CONFIG, MAX_MANIFEST } from "../../src/formats/oci.ts";
 import { CONTENT_TYPES } from "../../src/formats/splitstream.ts";
 import { readEntries } from "../../src/formats/tar/entries.ts";
 import { type Layer, mergeLayers } from "../../src/model/layers.ts";
-import type { ReadContent } from "../../src/model/selinux.ts";
+import type { ReadContent } from "../../src/model/selinux/policy.ts";
 import { transformForBoot, transformForOci, type XattrMode } from "../../src/model/transform.ts";
 import type { Tree } from "../../src/model/tree.ts";
 import { digestBytes } from "../hash.ts";
