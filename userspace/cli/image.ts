@@ -9,6 +9,7 @@ import { describeError } from "./errors.ts";
 import { addExamples } from "./example.ts";
 import { registerPull } from "./pull.ts";
 import { openRepositoryAt, repoOption } from "./repository.ts";
+import { table } from "./table.ts";
 
 interface ListFlags {
   readonly repo?: string;
@@ -84,14 +85,14 @@ async function list(flags: ListFlags): Promise<void> {
   const images = listImages(repository, (error) => {
     process.stderr.write(`cfsboot: warning: ${describeError(error).message}\n`);
   });
-  process.stdout.write(flags.json ? `${JSON.stringify(images, null, 2)}\n` : table(images));
+  process.stdout.write(flags.json ? `${JSON.stringify(images, null, 2)}\n` : imageTable(images));
 }
 
 /** `sha256:` and as many digits as tell images apart. */
 const SHORT_DIGEST = "sha256:".length + 12;
 
-function table(images: readonly ImageSummary[]): string {
-  const rows = [
+function imageTable(images: readonly ImageSummary[]): string {
+  return table([
     ["NAME", "DIGEST", "ARCH", "LAYERS", "REFS"],
     ...images.map((image) => [
       display(fromText(image.name)),
@@ -100,11 +101,7 @@ function table(images: readonly ImageSummary[]): string {
       String(image.layerCount),
       String(image.referrerCount),
     ]),
-  ];
-  const widths = rows[0]!.map((_, column) => Math.max(...rows.map((row) => row[column]!.length)));
-  const line = (row: readonly string[]) =>
-    row.map((cell, column) => cell.padEnd(widths[column]!)).join("  ");
-  return rows.map((row) => `${line(row).trimEnd()}\n`).join("");
+  ]);
 }
 
 async function digest(name: string, flags: DigestFlags): Promise<void> {

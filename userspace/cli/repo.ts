@@ -7,6 +7,7 @@ import { algorithmName, type ErofsFormat } from "../../src/formats/meta-json.ts"
 import { addExamples } from "./example.ts";
 import { registerFsck } from "./fsck.ts";
 import { registerGc } from "./gc.ts";
+import { registerInfo } from "./info.ts";
 import { repoOption, repositoryPath, waiting } from "./repository.ts";
 
 interface InitFlags {
@@ -52,6 +53,7 @@ export function register(program: Command): void {
       .action(seal),
     "cfsboot repo seal --repo /mnt/composefs",
   );
+  registerInfo(repo);
   registerFsck(repo);
   registerGc(repo);
 }

@@ -12,12 +12,9 @@ import type { ErofsFormat } from "../../src/formats/meta-json.ts";
 import {
   type ImageManifest,
   isContainerImage,
-  isIndex,
   MAX_CONFIG,
   MAX_MANIFEST,
-  MEDIA_TYPES,
   parseConfig,
-  parseIndex,
   parseManifest,
 } from "../../src/formats/oci.ts";
 import { DigestSet } from "../../src/model/digest-set.ts";
@@ -31,7 +28,7 @@ import { listTags, openImage, type StoredImage } from "./image.ts";
 import { importLayers, type LayerProgress, type LayerWork } from "./import-layers.ts";
 import { layerContentId } from "./layer.ts";
 import { writeDocuments } from "./pull.ts";
-import { parseReference, type Reference } from "./reference.ts";
+import { findManifest, type OpenTransport, Source } from "./source.ts";
 import {
   configContentId,
   imageRef,
@@ -39,11 +36,11 @@ import {
   type ObjectDigest,
   readDocument,
 } from "./streams.ts";
-import { type ManifestBytes, readBlob, sha256Digest, type Transport } from "./transport.ts";
+import { readBlob, sha256Digest } from "./transport.ts";
 
 export interface RepairOptions {
   /** Opens where an image came from. */
-  readonly open: (reference: Reference) => Promise<Transport>;
+  readonly open: OpenTransport;
   /** Told what is being done, for people. */
   readonly onStep?: (what: string) => void;
   readonly progress?: LayerProgress;
@@ -56,9 +53,6 @@ export interface RepairFailure {
   readonly cause: unknown;
 }
 
-/** Indexes in each other that are searched for a manifest. */
-const INDEX_DEPTH = 4;
-const INDEX_TYPES: readonly string[] = [MEDIA_TYPES.index, MEDIA_TYPES.dockerIndex];
 const XATTR_MODES: readonly XattrMode[] = ["allowlist-only", "keep-user-xattrs"];
 
 /**
@@ -128,53 +122,6 @@ function tagsByManifest(repository: Repository): Map<string, string[]> {
     else tags.push(tag);
   }
   return manifests;
-}
-
-/** Where an image can be fetched from; opened when it is needed. */
-class Source {
-  readonly #references: readonly Reference[];
-  readonly #open: RepairOptions["open"];
-  #transport: Transport | undefined;
-
-  constructor(tags: readonly string[], manifest: string, open: RepairOptions["open"]) {
-    this.#references = tags.flatMap((tag) => {
-      try {
-        return [pinned(parseReference(tag), manifest)];
-      } catch {
-        return []; // a name that somebody has given it
-      }
-    });
-    this.#open = open;
-  }
-
-  /** Whether there is any place to try. */
-  get isKnown(): boolean {
-    return this.#references.length > 0;
-  }
-
-  async transport(): Promise<Transport> {
-    if (this.#transport !== undefined) return this.#transport;
-    let failure: unknown = new Error("its name does not tell where it came from");
-    for (const reference of this.#references) {
-      try {
-        this.#transport = await this.#open(reference);
-        return this.#transport;
-      } catch (error) {
-        failure = error;
-      }
-    }
-    throw failure;
-  }
-
-  async close(): Promise<void> {
-    await this.#transport?.close();
-  }
-}
-
-/** The same place, and there the one manifest: the tag may have gone on to another. */
-function pinned(reference: Reference, manifest: string): Reference {
-  if (reference.transport === "oci") return { ...reference, tag: undefined };
-  return { ...reference, digest: manifest };
 }
 
 class ImageRepair {
@@ -351,20 +298,4 @@ function remake(
     }
   }
   return undefined;
-}
-
-/** Looks for a manifest, through all that the reference leads to. */
-async function findManifest(transport: Transport, digest: string): Promise<ManifestBytes> {
-  let documents = [await transport.root()];
-  for (let depth = 0; depth <= INDEX_DEPTH; depth++) {
-    const found = documents.find((document) => document.digest === digest);
-    if (found !== undefined) return found;
-    const indexes = documents.filter(({ bytes, mediaType }) => isIndex(bytes, mediaType));
-    const entries = indexes.flatMap((index) => parseIndex(index.bytes, index.digest).manifests);
-    const entry = entries.find((candidate) => candidate.digest === digest);
-    if (entry !== undefined) return transport.manifest(entry);
-    const nested = entries.filter(({ mediaType }) => INDEX_TYPES.includes(mediaType));
-    documents = await Promise.all(nested.map((index) => transport.manifest(index)));
-  }
-  throw new Error(`manifest ${digest} is not there any more`);
 }
