@@ -84,10 +84,7 @@ TARGET static void KERNEL(const uint8_t *const *blocks, uint8_t *const *digests)
     if (offset < BLOCK_SIZE) {
       LOAD(w, blocks, offset);
     } else {
-      /* The padding, which is all of the last step. */
-      for (int i = 0; i < 16; i++) w[i] = (VECTOR){0};
-      w[0] += (WORD)1 << (BITS - 1);
-      w[15] += BLOCK_SIZE * 8;
+      for (int i = 0; i < 16; i++) w[i] = (VECTOR){0} + PASTE(PADDING, BITS, )[i];
     }
     VECTOR a = state[0], b = state[1], c = state[2], d = state[3];
     VECTOR e = state[4], f = state[5], g = state[6], h = state[7];

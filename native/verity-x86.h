@@ -190,7 +190,7 @@ SHA_NI static void sha256_sha_ni(const uint8_t *const *blocks, uint8_t *const *d
       for (int block = 0; block < 2; block++) {
         const __m128i *at = (const __m128i *)(blocks[block] + offset + 16 * i);
         if (offset < BLOCK_SIZE) s[block].w[i] = _mm_shuffle_epi8(_mm_loadu_si128(at), order);
-        else s[block].w[i] = _mm_set_epi32(i == 3 ? BLOCK_SIZE * 8 : 0, 0, 0, i == 0 ? INT32_MIN : 0);
+        else s[block].w[i] = _mm_loadu_si128((const __m128i *)(PADDING32 + 4 * i));
       }
     }
 #pragma GCC unroll 16

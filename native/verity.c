@@ -107,8 +107,8 @@ static int always(void) { return 1; }
 struct kernel {
   const char *name;
   int lanes;
-  /* What a run takes, full or not: here microseconds × 10 as measured on a Xeon (Sapphire Rapids) and, for aarch64, in
-   * proportion. The fewer blocks there are, the less a wide kernel pays. */
+  /* What a run takes, full or not: tenths of a microsecond on a Xeon (Sapphire Rapids); aarch64's are in proportion to
+   * what its instructions promise. The fewer blocks there are, the less a wide kernel pays. */
   int cost;
   int (*supported)(void);
   void (*run)(const uint8_t *const *blocks, uint8_t *const *digests);
@@ -147,6 +147,7 @@ struct algorithm {
 };
 
 #define COUNT(array) (int)(sizeof(array) / sizeof *(array))
+_Static_assert(COUNT(sha256_kernels) <= MAX_KERNELS && COUNT(sha512_kernels) <= MAX_KERNELS, "MAX_KERNELS");
 static unsigned char sha256_support[MAX_KERNELS], sha512_support[MAX_KERNELS];
 static const struct algorithm algorithms[] = {
   [1] = {32, sha256_kernels, COUNT(sha256_kernels), sha256_support},
