@@ -1,7 +1,13 @@
-/** Tags of images: the references below `oci/` of a repository's streams. A tag is one path component. */
+/**
+ * References to images among those to a repository's streams: tags below `oci/`, and below `oci-referrers/` what refers to
+ * an image. A tag, and a digest, is one path component.
+ */
 
 /** The directory of tags among the references to streams. */
 export const TAG_DIRECTORY = "oci";
+
+/** The directory of the references to artifacts that say something about an image. */
+export const REFERRER_DIRECTORY = "oci-referrers";
 
 /** Longest file name, in bytes. */
 const NAME_MAX = 255;
@@ -23,6 +29,16 @@ export function tagRef(tag: string): string {
   }
   if (bytes > NAME_MAX) throw fail(`${bytes} bytes, expected at most ${NAME_MAX}`);
   return `${TAG_DIRECTORY}/${encoded}`;
+}
+
+/** The directory of what refers to a manifest. */
+export function referrersDirectory(subject: string): string {
+  return `${REFERRER_DIRECTORY}/${encodeTag(subject)}`;
+}
+
+/** The reference's name for an artifact that has a subject; both are digests of manifests. */
+export function referrerRef(subject: string, artifact: string): string {
+  return `${referrersDirectory(subject)}/${encodeTag(artifact)}`;
 }
 
 /** A tag as a path component. */

@@ -43,8 +43,14 @@ export interface Descriptor {
 }
 
 export interface ImageManifest {
+  /** As the document states it, which it need not. */
+  readonly mediaType: string | undefined;
+  /** What kind of artifact it is, where its config does not say. */
+  readonly artifactType: string | undefined;
   readonly config: Descriptor;
   readonly layers: readonly Descriptor[];
+  /** The image that it says something about: a signature's, an attestation's. */
+  readonly subject: Descriptor | undefined;
   readonly annotations: Readonly<Record<string, string>>;
 }
 
@@ -75,6 +81,17 @@ export function isContainerImage(manifest: ImageManifest): boolean {
   return CONFIG_TYPES.includes(manifest.config.mediaType);
 }
 
+/** What kind of artifact a manifest is. */
+export function artifactType({ artifactType: type, config }: ImageManifest): string {
+  return type || config.mediaType;
+}
+
+/** The media type that a manifest is handed out with: its own, or the one that goes with its config's. */
+export function manifestMediaType({ mediaType, config }: ImageManifest): string {
+  const docker = config.mediaType === MEDIA_TYPES.dockerConfig;
+  return mediaType ?? (docker ? MEDIA_TYPES.dockerManifest : MEDIA_TYPES.manifest);
+}
+
 /**
  * Whether a document is an index, not a manifest: by its media type as the transport or else the document states it,
  * or else by what it holds. Whatever it claims to be, its parser is the one that decides.
@@ -93,9 +110,13 @@ export function isIndex(bytes: Uint8Array, mediaType: string | undefined): boole
 export function parseManifest(bytes: Uint8Array, name: string): ImageManifest {
   const document = parseVersioned(bytes, name, MANIFEST_TYPES);
   if (document.has("manifests")) document.fail("manifests", "not expected in a manifest");
+  const subject = document.optionalObject("subject");
   return {
+    mediaType: document.optionalString("mediaType"),
+    artifactType: document.optionalString("artifactType"),
     config: parseDescriptor(document.object("config")),
     layers: document.objects("layers").map(parseDescriptor),
+    subject: subject && parseDescriptor(subject),
     annotations: record(document.stringMap("annotations")),
   };
 }

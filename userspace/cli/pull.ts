@@ -116,9 +116,8 @@ function toText(result: PullResult): string {
     `verity   ${result.manifestVerity}`,
     `tagged   ${result.name}`,
     `objects  ${statsText(result.stats)}`,
-    `image    ${result.image}`,
   ];
-
+  if (result.image !== undefined) lines.push(`image    ${result.image}`);
   if (result.bootImage !== undefined) lines.push(`Boot image: ${result.bootImage}`);
   return `${lines.join("\n")}\n`;
 }
@@ -136,7 +135,7 @@ function toJson(result: PullResult): object {
     manifest_digest: result.manifestDigest,
     config_digest: result.configDigest,
     manifest_verity: result.manifestVerity,
-    image: result.image,
+    image: result.image ?? null,
     boot_image: result.bootImage ?? null,
     layers: result.layers.map(({ digest, size, present }) => ({ digest, size, reused: present })),
     stats: {

@@ -143,17 +143,21 @@ function openManifest(repository: Repository, name: string, digest: string): Sto
 
 function assemble(
   name: string,
-  manifest: StoredImage["manifest"],
+  manifest: (NonNullable<StoredImage["manifest"]> & DocumentStream) | undefined,
   configDigest: string,
   { bytes, stream, refs }: DocumentStream,
 ): StoredImage {
   const artifact = manifest !== undefined && !isContainerImage(manifest.document);
   const document = artifact ? undefined : parseConfig(bytes, `config ${configDigest}`);
   const digests = document?.diffIds ?? manifest!.document.layers.map(({ digest }) => digest);
+  // Many artifacts may share their config, so theirs are named by the manifest.
+  const [owner, layerRefs] = artifact
+    ? [`manifest ${manifest.digest}`, manifest.refs]
+    : [`config ${configDigest}`, refs];
   const layers = digests.map((digest) => {
-    const layer = refs.get(digest);
+    const layer = layerRefs.get(digest);
     if (layer === undefined) {
-      throw new RepositoryError("corrupt", `config ${configDigest} has lost its layer ${digest}`);
+      throw new RepositoryError("corrupt", `${owner} has lost its layer ${digest}`);
     }
     return { digest, stream: layer };
   });

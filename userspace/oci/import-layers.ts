@@ -2,6 +2,7 @@
 import { availableParallelism } from "node:os";
 import { decompress, layerCompression } from "../decompress.ts";
 import type { Repository } from "../repository/repository.ts";
+import { BlobImport } from "./blob.ts";
 import { addStats, type ImportStats, LayerImport, noStats } from "./layer.ts";
 import { type BlobDescriptor, type Transport, verified } from "./transport.ts";
 
@@ -15,6 +16,8 @@ export interface LayerWork {
   readonly descriptor: BlobDescriptor;
   /** Digest of the uncompressed tar. */
   readonly diffId: string;
+  /** Kept as it is, whatever it holds: an artifact's. The diffId is the blob's own digest then. */
+  readonly asIs?: boolean;
 }
 
 /** Told about layers on their way. */
@@ -68,14 +71,14 @@ export async function importLayers(
 async function importLayer(
   repository: Repository,
   transport: Transport,
-  { index, descriptor, diffId }: LayerWork,
+  { index, descriptor, diffId, asIs = false }: LayerWork,
   progress: LayerProgress,
   outer: AbortSignal,
 ): Promise<ImportStats> {
-  const compression = layerCompression(descriptor.mediaType);
+  const compression = asIs ? "none" : layerCompression(descriptor.mediaType);
   if (compression === undefined)
     throw new Error(`has the media type ${descriptor.mediaType}; expected a tar layer`);
-  const layer = new LayerImport(repository, diffId);
+  const layer = asIs ? new BlobImport(repository, diffId) : new LayerImport(repository, diffId);
   const failed = new AbortController();
   const signal = AbortSignal.any([outer, failed.signal]);
   const blob = verified(transport.blob(descriptor, signal), descriptor);

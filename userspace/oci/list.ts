@@ -1,8 +1,7 @@
 /** What is told about the images of a repository. */
-import { encodeTag } from "../../src/formats/oci-tag.ts";
 import type { Repository } from "../repository/repository.ts";
 import { listTags, openImage } from "./image.ts";
-import { manifestContentId } from "./streams.ts";
+import { listReferrers } from "./referrers.ts";
 
 /** One tagged image. The fields are those of `cfsctl oci images --json`. */
 export interface ImageSummary {
@@ -35,19 +34,11 @@ export function listImages(
         os: config.document?.os ?? "",
         created: config.document?.created ?? null,
         layerCount: layers.length,
-        referrerCount: countReferrers(repository, manifestDigest),
+        referrerCount: listReferrers(repository, manifestDigest).length,
       });
     } catch (error) {
       onUnreadable(error);
     }
   }
   return summaries;
-}
-
-function countReferrers(repository: Repository, manifestDigest: string): number {
-  const directory = `oci-referrers/${encodeTag(manifestDigest)}`;
-  const referrers = repository.listRefs("streams", directory);
-  return referrers.filter(
-    ({ name, target }) => target === manifestContentId(name.slice(directory.length + 1)),
-  ).length;
 }

@@ -21,6 +21,7 @@ import { commitImages } from "./commit.ts";
 import { openImage, type StoredImage, tagImage } from "./image.ts";
 import { importLayers, type LayerProgress, type LayerWork } from "./import-layers.ts";
 import { type ImportStats, layerContentId } from "./layer.ts";
+import { addReferrer } from "./referrers.ts";
 import { resolveManifest } from "./resolve.ts";
 import {
   configContentId,
@@ -34,6 +35,9 @@ import {
   writeManifestStream,
 } from "./streams.ts";
 import { readBlob, type Transport } from "./transport.ts";
+
+/** Of `{}`, the config of artifacts that have nothing to say there. */
+const EMPTY_CONFIG = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
 
 export interface LayerPlan {
   readonly digest: string;
@@ -67,15 +71,16 @@ export interface PullResult {
   readonly manifestVerity: string;
   readonly layers: readonly LayerPlan[];
   readonly stats: ImportStats;
-  /** fs-verity digest of the image in the repository's default format, in hex. */
-  readonly image: string;
+  /** fs-verity digest of the image in the repository's default format, in hex; an artifact has none. */
+  readonly image: string | undefined;
   /** That of the image that a machine boots, if it was asked for. */
   readonly bootImage: string | undefined;
 }
 
 /**
  * Brings the image that the transport's reference names into the repository and tags it. What is there already is neither
- * fetched nor written again.
+ * fetched nor written again. An artifact's layers are kept as they are, and there is no filesystem image of it. What has a
+ * subject becomes known as a referrer of it.
  */
 export async function pull(
   repository: Repository,
@@ -85,7 +90,12 @@ export async function pull(
   tagRef(name); // throws for what cannot be a name, before anything is fetched
   repository.requireWritable();
   const { bytes, digest, manifest } = await resolveManifest(transport, platform);
-  requireContainerImage(manifest, digest);
+  const artifact = !isContainerImage(manifest);
+  if (!artifact) requireTarLayers(manifest);
+  else if (bootable)
+    throw new Error(
+      `manifest ${digest}: an artifact, whose config is ${manifest.config.mediaType}; only a container image can be bootable`,
+    );
 
   const config = await obtainConfig(repository, transport, manifest);
   const work = missingLayers(repository, manifest, config.diffIds);
@@ -101,8 +111,12 @@ export async function pull(
   // From here on all of it happens in one go: another pull of the same image in this process does not come between.
   progress.committing?.();
   writeDocuments(repository, { digest, bytes, manifest }, config);
-  const image = openImage(repository, `@${digest}`);
-  const images = imagesOf(repository, image, bootable) ?? makeImages(repository, image, bootable);
+  let images: Images = { image: undefined, bootImage: undefined };
+  if (!artifact) {
+    const image = openImage(repository, `@${digest}`);
+    images = imagesOf(repository, image, bootable) ?? makeImages(repository, image, bootable);
+  }
+  if (manifest.subject !== undefined) addReferrer(repository, manifest.subject.digest, digest);
   tagImage(repository, digest, name);
   return {
     name,
@@ -116,11 +130,7 @@ export async function pull(
 }
 
 /** Throws before anything is fetched if there is something that no filesystem can be made of. */
-function requireContainerImage(manifest: ImageManifest, digest: string): void {
-  if (!isContainerImage(manifest))
-    throw new Error(
-      `manifest ${digest}: an artifact, whose config is ${manifest.config.mediaType}; expected a container image`,
-    );
+function requireTarLayers(manifest: ImageManifest): void {
   for (const [index, layer] of manifest.layers.entries()) {
     if (layerCompression(layer.mediaType) === undefined)
       throw new Error(
@@ -131,7 +141,7 @@ function requireContainerImage(manifest: ImageManifest, digest: string): void {
 
 interface Config {
   readonly bytes: Uint8Array;
-  /** One for each layer of the manifest. */
+  /** One for each layer of the manifest; of an artifact's layers their own digests. */
   readonly diffIds: readonly string[];
 }
 
@@ -139,8 +149,9 @@ interface Config {
 async function obtainConfig(
   repository: Repository,
   transport: Transport,
-  { config, layers }: ImageManifest,
+  manifest: ImageManifest,
 ): Promise<Config> {
+  const { config, layers } = manifest;
   const name = `config ${config.digest}`;
   let bytes = readConfig(repository, config.digest)?.bytes;
   try {
@@ -148,6 +159,7 @@ async function obtainConfig(
   } catch (error) {
     throw new Error(name, { cause: error });
   }
+  if (!isContainerImage(manifest)) return { bytes, diffIds: layers.map(({ digest }) => digest) };
   const { diffIds } = parseConfig(bytes, name);
   if (diffIds.length !== layers.length)
     throw new Error(
@@ -165,14 +177,15 @@ function readConfig(repository: Repository, digest: string) {
 /** The layers whose streams are not there, each once. */
 function missingLayers(
   repository: Repository,
-  { layers }: ImageManifest,
+  manifest: ImageManifest,
   diffIds: readonly string[],
 ): LayerWork[] {
+  const asIs = !isContainerImage(manifest);
   const work = new Map<string, LayerWork>();
-  for (const [index, descriptor] of layers.entries()) {
+  for (const [index, descriptor] of manifest.layers.entries()) {
     const diffId = diffIds[index]!;
     if (work.has(diffId) || repository.streamObject(layerContentId(diffId)) !== undefined) continue;
-    work.set(diffId, { index, descriptor, diffId });
+    work.set(diffId, { index, descriptor, diffId, asIs });
   }
   return [...work.values()];
 }
@@ -193,10 +206,19 @@ export function writeDocuments(
   const configDigest = manifest.config.digest;
   const stored = readConfig(repository, configDigest);
   const images = [...(stored?.refs ?? [])].filter(([name]) => isImageRef(name));
+  const complete = isContainerImage(manifest)
+    ? sameRefs(stored?.refs ?? new Map(), new Map([...layers, ...images]))
+    : true; // many artifacts may share their config, and only their manifests name their layers
   const stream =
-    stored !== undefined && sameRefs(stored.refs, new Map([...layers, ...images]))
+    stored !== undefined && complete
       ? stored.stream
-      : writeConfigStream(repository, configDigest, config.bytes, layers, images);
+      : writeConfigStream(
+          repository,
+          configDigest,
+          config.bytes,
+          configDigest === EMPTY_CONFIG ? [] : layers,
+          images,
+        );
 
   const manifestId = manifestContentId(digest);
   const refs = new Map([[configRef(configDigest), stream], ...layers]);
