@@ -2,7 +2,9 @@
 import { existsSync, mkdtempSync, readlinkSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { HashName } from "../../src/formats/digest.ts";
+import { type HashName, objectPath, toHex } from "../../src/formats/digest.ts";
+import { parseDumpfile } from "../../src/formats/dumpfile.ts";
+import { writeErofs } from "../../src/formats/erofs/index.ts";
 import { CONTENT_TYPES, SplitstreamWriter } from "../../src/formats/splitstream.ts";
 import { O_TMPFILE } from "../../src/linux/constants.ts";
 import { type Linux, LinuxError } from "../../src/linux/linux.ts";
@@ -76,4 +78,26 @@ export function streamOf(hash: HashName, objects: readonly Uint8Array[], text = 
   writer.inline(bytes(text));
   for (const object of objects) writer.external(object, 100);
   return writer.finish();
+}
+
+/** A stream that is a document: one object, and names of other streams and images. */
+export function documentOf(
+  hash: HashName,
+  document: Uint8Array,
+  names: Readonly<Record<string, Uint8Array>>,
+): Uint8Array {
+  const writer = new SplitstreamWriter(hash, CONTENT_TYPES["oci-config"], zstd);
+  for (const [name, digest] of Object.entries(names)) writer.addNamedRef(name, digest);
+  writer.external(document, 100);
+  return writer.finish();
+}
+
+/** A filesystem image with a file of 100 bytes for each object. */
+export function imageOf(objects: readonly Uint8Array[]): Uint8Array {
+  const files = objects.map((digest, i) => {
+    const hex = toHex(digest);
+    return `/file${i} 100 100644 1 0 0 0 0.0 ${objectPath(hex)} - ${hex}\n`;
+  });
+  const dump = bytes(`/ 4096 40755 2 0 0 0 0.0 - - -\n${files.join("")}`);
+  return writeErofs(parseDumpfile(dump).tree, { format: 1 });
 }
