@@ -68,10 +68,11 @@ export class Labels {
   /** The label of a file of that type at that place; the same object for the same label. `undefined` if it has none. */
   label({ path, state }: Place, type: FileType): Uint8Array | undefined {
     let found = this.automaton.result(this.automaton.read(state, type));
+    const text = path + type;
     for (const { index, place, matches } of this.slow) {
       if (index < found) break;
       try {
-        if (!matches(path + type)) continue;
+        if (!matches(text)) continue;
       } catch (error) {
         throw new Error(place, { cause: error });
       }

@@ -6,6 +6,7 @@
  */
 import { fromText } from "../../../formats/bytestring.ts";
 import {
+  allBut,
   type ByteSet,
   bytesOf,
   complement,
@@ -76,6 +77,10 @@ const OPERATORS: ReadonlyMap<string, (left: boolean, right: boolean) => boolean>
   ["~~", (left, right) => left !== right],
 ]);
 
+const ANY = allBut("");
+const NOT_CRLF = allBut("\r\n");
+const NOT_NUL = allBut("\0");
+
 const MAX_CLASS_DEPTH = 100;
 
 /** A character; `isByte`: written as one byte, `\xNN`, rather than as text. */
@@ -98,8 +103,7 @@ class Parser extends PatternParser<Regular> {
     if (this.eat("(")) return this.group();
     if (this.eat("[")) return { type: "set", set: this.bracket(1) };
     if (this.eat(".")) {
-      const excluded = flags.dotAll ? "" : flags.crlf ? "\r\n" : "\0";
-      return { type: "set", set: complement(bytesOf(excluded)) };
+      return { type: "set", set: flags.dotAll ? ANY : flags.crlf ? NOT_CRLF : NOT_NUL };
     }
     if (this.eat("^")) return { type: "look", look: this.lineLook("start") };
     if (this.eat("$")) return { type: "look", look: this.lineLook("end") };

@@ -8,6 +8,7 @@
  */
 import type { ByteString } from "../../../formats/bytestring.ts";
 import {
+  allBut,
   type ByteSet,
   bytesOf,
   complement,
@@ -18,7 +19,7 @@ import {
   union,
 } from "./byte-set.ts";
 import { type Atom, type Flags, PatternParser } from "./parser.ts";
-import { byte, heightOver, type Look, type Pattern, type Repeat, sequence } from "./pattern.ts";
+import { byte, heightOver, type Look, type Pattern, type Repeat } from "./pattern.ts";
 
 /** A pattern and how many groups it remembers. */
 export interface BacktrackingPattern {
@@ -28,9 +29,16 @@ export interface BacktrackingPattern {
 
 /** Parses a pattern. Throws if it is wrong, or uses what is not supported. */
 export function parseBacktrackingSyntax(text: ByteString): BacktrackingPattern {
-  const parser = new Parser(text);
+  const parser = new Parser(unquote(text));
   const pattern = parser.parse();
   return { pattern, groups: parser.finish() };
+}
+
+/** With escapes for what is between `\Q` and `\E`. */
+function unquote(text: string): string {
+  return text.replace(/\\(?:Q(.*?)(?:\\E|$)|E|(.))/gs, (all, quoted?: string, other?: string) =>
+    other === undefined ? (quoted ?? "").replace(/[^0-9A-Za-z]/g, "\\$&") : all,
+  );
 }
 
 const CONTROL: ReadonlyMap<string, number> = new Map([
@@ -69,7 +77,8 @@ const FLAGS: ReadonlyMap<string, keyof Flags> = new Map([
   ["x", "extended"],
 ]);
 
-const notNewline = complement(bytesOf("\n"));
+const ANY = allBut("");
+const NOT_NEWLINE = allBut("\n");
 const MAX_COUNT = 65_535;
 
 class Parser extends PatternParser<Pattern> {
@@ -90,30 +99,15 @@ class Parser extends PatternParser<Pattern> {
 
   protected override atom(): Atom<Pattern> {
     const { flags } = this;
-    if (this.eat("\\Q")) return this.quote();
-    if (this.eat("\\E")) return "comment";
     if (this.eat("(")) return this.group();
     if (this.eat("[")) return { type: "set", set: this.bracket() };
     if (this.eat(".")) {
-      return { type: "set", set: flags.dotAll ? complement(bytesOf("")) : notNewline };
+      return { type: "set", set: flags.dotAll ? ANY : NOT_NEWLINE };
     }
     if (this.eat("^")) return { type: "look", look: flags.multiLine ? "start-of-line" : "start" };
     if (this.eat("$")) return { type: "look", look: flags.multiLine ? "end-of-line" : "end" };
     if (this.next === "\\") return this.escape();
     return byte(this.text.charCodeAt(this.at++), flags.ignoreCase);
-  }
-
-  /** Text up to `\E`. The quantifier after it repeats its last byte. */
-  private quote(): Atom<Pattern> {
-    const end = this.text.indexOf("\\E", this.at);
-    const literal = this.text.slice(this.at, end < 0 ? undefined : end);
-    this.at = end < 0 ? this.text.length : end + 2;
-    if (literal === "") return "comment";
-    const bytes = [...literal].map((c) => byte(c.charCodeAt(0), this.flags.ignoreCase));
-    if (bytes.length > 1 && /[?*+{]/.test(this.next)) {
-      throw this.error("a quantifier after quoted text is not supported");
-    }
-    return sequence<Pattern>(bytes);
   }
 
   private group(): Atom<Pattern> {
@@ -209,7 +203,7 @@ class Parser extends PatternParser<Pattern> {
       this.eatMatch(/g(-?\d+)|g\{(-?\d+)\}/y) ??
       this.eatMatch(/(?:[gk]\{(\w+)\}|k<(\w+)>|k'(\w+)')/y);
     if (reference !== null) return this.reference(this.groupOf(reference));
-    if (this.eat("N")) return { type: "set", set: notNewline };
+    if (this.eat("N")) return { type: "set", set: NOT_NEWLINE };
     const look = LOOKS.get(this.next);
     if (look !== undefined) {
       this.at++;
@@ -294,7 +288,6 @@ class Parser extends PatternParser<Pattern> {
     }
     if (!this.eat("\\")) return this.text.charCodeAt(this.at++);
     if (this.eat("b")) return 8;
-    if (/[QE]/.test(this.next)) throw this.error("quoting in a class is not supported", start);
     return this.commonEscape(start);
   }
 }

@@ -19,7 +19,9 @@ export function compileBacktracking(pattern: Pattern, groups: number): (text: st
   const attempt = matching.compile(pattern, () => true);
   const first = pattern.type === "sequence" ? pattern.items[0] : pattern;
   const anchored = first?.type === "look" && first.look === "start";
+  const prefix = anchored ? literalPrefix(pattern).bytes : "";
   return (text) => {
+    if (!text.startsWith(prefix)) return false;
     matching.reset(text);
     try {
       for (let at = 0; at <= (anchored ? 0 : text.length); at++) if (attempt(at)) return true;
@@ -33,6 +35,21 @@ export function compileBacktracking(pattern: Pattern, groups: number): (text: st
 }
 
 const TOO_LONG = "takes too long to match, there are too many ways to try";
+
+/** The bytes that every match begins with; `whole`: they are all of the pattern. */
+function literalPrefix(pattern: Pattern): { readonly bytes: string; readonly whole: boolean } {
+  if (pattern.type === "byte") return { bytes: String.fromCharCode(pattern.byte), whole: true };
+  if (pattern.type === "look") return { bytes: "", whole: true };
+  if (pattern.type === "group") return literalPrefix(pattern.item);
+  if (pattern.type !== "sequence") return { bytes: "", whole: false };
+  let bytes = "";
+  for (const item of pattern.items) {
+    const next = literalPrefix(item);
+    bytes += next.bytes;
+    if (!next.whole) return { bytes, whole: false };
+  }
+  return { bytes, whole: true };
+}
 
 class Matching {
   private text = "";

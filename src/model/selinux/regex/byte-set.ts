@@ -5,21 +5,27 @@ export type ByteSet = Uint8Array;
 
 /** The bytes for which `contains` is true. */
 export function setOf(contains: (byte: number) => boolean): ByteSet {
-  return Uint8Array.from({ length: 256 }, (_, byte) => (contains(byte) ? 1 : 0));
+  const set = new Uint8Array(256);
+  for (let byte = 0; byte < 256; byte++) if (contains(byte)) set[byte] = 1;
+  return set;
 }
 
 /** The bytes `first` to `last`, both included. */
 export function range(first: number, last: number): ByteSet {
-  return setOf((byte) => byte >= first && byte <= last);
+  return new Uint8Array(256).fill(1, first, last + 1);
 }
 
 /** The bytes of a string of characters below 256. */
 export function bytesOf(text: string): ByteSet {
-  return setOf((byte) => text.includes(String.fromCharCode(byte)));
+  const set = new Uint8Array(256);
+  for (let i = 0; i < text.length; i++) set[text.charCodeAt(i)] = 1;
+  return set;
 }
 
 export function union(...sets: readonly ByteSet[]): ByteSet {
-  return setOf((byte) => sets.some((set) => set[byte] === 1));
+  const all = new Uint8Array(256);
+  for (const set of sets) for (let byte = 0; byte < 256; byte++) all[byte]! |= set[byte]!;
+  return all;
 }
 
 export function complement(set: ByteSet): ByteSet {
@@ -29,6 +35,11 @@ export function complement(set: ByteSet): ByteSet {
 /** With the other case of each ASCII letter that is in the set. */
 export function ignoringCase(set: ByteSet): ByteSet {
   return setOf((byte) => set[byte] === 1 || set[otherCase(byte)] === 1);
+}
+
+/** All bytes but those of a string of characters below 256. */
+export function allBut(text: string): ByteSet {
+  return complement(bytesOf(text));
 }
 
 /** The byte itself, or the same ASCII letter in the other case. */
