@@ -1,16 +1,15 @@
 /** `cfsboot image` */
 import { type Command, InvalidArgumentError, Option } from "commander";
+import { display, fromText } from "../../src/formats/bytestring.ts";
 import { toHex } from "../../src/formats/digest.ts";
 import type { ErofsFormat } from "../../src/formats/meta-json.ts";
 import type { XattrMode } from "../../src/model/transform.ts";
 import type { ImageSummary } from "../oci/list.ts";
 import { describeError } from "./errors.ts";
 import { addExamples } from "./example.ts";
-import { registerInspect } from "./image-inspect.ts";
-import { registerNames } from "./image-names.ts";
 import { registerPull } from "./pull.ts";
 import { openRepositoryAt, repoOption } from "./repository.ts";
-import { formatTable } from "./table.ts";
+import { table } from "./table.ts";
 
 interface ListFlags {
   readonly repo?: string;
@@ -41,8 +40,6 @@ export function register(program: Command): void {
       .action(list),
     "cfsboot image list",
   );
-  registerInspect(image, NAME);
-  registerNames(image, NAME);
   addExamples(
     treeOptions(
       image
@@ -95,16 +92,16 @@ async function list(flags: ListFlags): Promise<void> {
 const SHORT_DIGEST = "sha256:".length + 12;
 
 function imageTable(images: readonly ImageSummary[]): string {
-  return formatTable(
+  return table([
     ["NAME", "DIGEST", "ARCH", "LAYERS", "REFS"],
-    images.map((image) => [
-      image.name,
+    ...images.map((image) => [
+      display(fromText(image.name)),
       image.manifestDigest.slice(0, SHORT_DIGEST),
       image.isContainer ? image.architecture : "artifact",
       String(image.layerCount),
       String(image.referrerCount),
     ]),
-  );
+  ]);
 }
 
 async function digest(name: string, flags: DigestFlags): Promise<void> {

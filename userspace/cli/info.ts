@@ -6,7 +6,7 @@ import type { Amount, RepositoryInfo, RootInfo } from "../repository/info.ts";
 import { addExamples } from "./example.ts";
 import { megabytes } from "./pull-progress.ts";
 import { openRepositoryAt, repoOption } from "./repository.ts";
-import { formatTable } from "./table.ts";
+import { table } from "./table.ts";
 
 interface InfoFlags {
   readonly repo?: string;
@@ -55,7 +55,7 @@ function toText(path: string, found: RepositoryInfo): string {
     megabytes(root.own.apparent),
     megabytes(root.all.apparent - root.own.apparent),
   ]);
-  return `${lines.join("\n")}\n\n${formatTable(["NAME", "OBJECTS", "SIZE", "ADDS", "SHARES"], rows)}`;
+  return `${lines.join("\n")}\n\n${table([["NAME", "OBJECTS", "SIZE", "ADDS", "SHARES"], ...rows])}`;
 }
 
 /** Tags as they were given; other references as they are. */
