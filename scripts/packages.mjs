@@ -2,9 +2,9 @@
  * The Debian packages that building, testing and booting need: which are missing, and installing them.
  */
 import { spawnSync } from "node:child_process";
-import { accessSync, constants } from "node:fs";
+import { accessSync, constants, existsSync } from "node:fs";
 
-/** Per purpose: why, and the packages. All are in Debian 12 and 13. */
+/** Per purpose: why, and the packages; `services` are what these would start. All are in Debian 12 and 13. */
 export const PURPOSES = {
   build: {
     why: "to compile the native parts",
@@ -24,6 +24,7 @@ export const PURPOSES = {
       "util-linux",
       "zstd",
     ],
+    services: { "docker-registry": "docker-registry.service" },
   },
   vm: {
     why: "to make a Debian image and boot it in QEMU",
@@ -93,6 +94,21 @@ function aptGet(prefix, args) {
   return { ok: status === 0, output: `${stdout ?? ""}${stderr ?? ""}` };
 }
 
+/** What was installed for its program shall not run as a service. */
+function stopServices(prefix, purposes, installed, say) {
+  if (!existsSync("/run/systemd/system")) return;
+  for (const [name, unit] of purposes.flatMap((key) =>
+    Object.entries(PURPOSES[key].services ?? {}),
+  )) {
+    if (!installed.has(name)) continue;
+    const [command, ...args] = [...prefix, "systemctl", "--quiet", "disable", "--now", unit];
+    const { status } = spawnSync(command, args, { stdio: "ignore" });
+    say(
+      status === 0 ? `${unit}: turned off again` : `${unit} was started and could not be stopped`,
+    );
+  }
+}
+
 /**
  * Makes sure that the packages of `purposes` (keys of `PURPOSES`) are installed. Says through `say` what it is going
  * to install and why, installs it as root or through sudo, and throws with the command to type where it cannot.
@@ -121,4 +137,5 @@ export function ensurePackages(purposes, say = console.log) {
         `${typed} failed:\n${(update.ok ? result.output : update.output + result.output).trim()}`,
       );
   }
+  stopServices(prefix, purposes, wanted, say);
 }

@@ -145,16 +145,16 @@ describe("Debian 13, Linux 6.12", () => {
     );
   });
 
-  test("boots through a loop device, the second karg, the first one being unknown", async () => {
+  test("boots the ways of older kernels, loop device and paths, and the second karg when the first is unknown", async () => {
     const trixie = await deployment("trixie", "sha512");
     const booted = await bootDeployment(trixie, {
       name: "loop",
       append: [`composefs=${"0".repeat(128)}`, `composefs.digest=v1-sha512-12:${trixie.digest}`],
-      initramfsFiles: { [CONF]: '[cfsboot]\nerofs = "loop"\n' },
+      initramfsFiles: { [CONF]: '[cfsboot]\nerofs = "loop"\nlayers = "paths"\n' },
       checks: { ...LOOK, loop: "cat /sys/block/loop0/loop/backing_file; cat /sys/block/loop0/ro" },
     });
     expectVerifiedRoot(booted, trixie.digest);
-    expect(answer(booted, "setup")).toMatch("EROFS through a loop device");
+    expect(answer(booted, "setup")).toMatch("EROFS through a loop device, overlay layers as paths");
     expect(booted.answers.loop?.status).toBe(0);
     expect(answer(booted, "loop")).toMatch(/composefs\/objects\/.*\n1$/);
   });
@@ -378,6 +378,34 @@ describe("Debian sid, Linux 7, dracut 112", () => {
     expect(answer(booted, "setup")).toMatch("EROFS from its file, overlay layers as fds");
     expect(answer(booted, "failed")).toBe("");
     expect(mountAt(booted, "/etc")).toMatchObject({ root: `/state/deploy/${sid.digest}/etc` });
+  });
+
+  test("boots with a transient root, /etc as an overlay and /var transient", async () => {
+    const sid = await deployment("sid", "sha512");
+    const booted = await bootDeployment(sid, {
+      name: "sid-overlays",
+      append: [`composefs=${sid.digest}`],
+      initramfsFiles: {
+        [CONF]: '[root]\ntransient = true\n[etc]\nmount = "overlay"\n[var]\nmount = "transient"\n',
+      },
+      checks: {
+        ...LOOK,
+        write: "echo 1 > /etc/written && echo 2 > /var/lib/written && echo 3 > /usr/lib/written",
+        read: "cat /etc/written /var/lib/written /usr/lib/written",
+        upper: `cat /sysroot/state/deploy/${sid.digest}/etc/upper/written`,
+        lower: "ls /sysroot/state/os/default/var/lib/written",
+      },
+    });
+    expect(mountAt(booted, "/")).toMatchObject({
+      type: "overlay",
+      source: `transient:composefs=${sid.digest}`,
+    });
+    expect(mountAt(booted, "/etc")).toMatchObject({ type: "overlay" });
+    expect(mountAt(booted, "/var")).toMatchObject({ type: "overlay", source: "transient" });
+    expect(answer(booted, "read")).toBe("1\n2\n3");
+    expect(answer(booted, "upper")).toBe("1");
+    expect(answer(booted, "lower")).toMatch("No such file");
+    expect(answer(booted, "sysrootWrite")).toMatch("Read-only file system");
   });
 });
 
