@@ -1,10 +1,11 @@
 /** `cfsboot image inspect` and `cfsboot image referrers` */
 import { type Command, Option } from "commander";
+import { display, fromText } from "../../src/formats/bytestring.ts";
 import type { Referrer } from "../oci/referrers.ts";
 import { describeError } from "./errors.ts";
 import { addExamples } from "./example.ts";
 import { openRepositoryAt, repoOption } from "./repository.ts";
-import { formatTable } from "./table.ts";
+import { table } from "./table.ts";
 
 interface InspectFlags {
   readonly repo?: string;
@@ -71,8 +72,6 @@ async function referrers(name: string, flags: ReferrersFlags): Promise<void> {
 }
 
 function toText(list: readonly Referrer[]): string {
-  return formatTable(
-    ["DIGEST", "TYPE"],
-    list.map(({ digest, artifactType }) => [digest, artifactType]),
-  );
+  const type = ({ artifactType }: Referrer) => display(fromText(artifactType));
+  return table([["DIGEST", "TYPE"], ...list.map((one) => [one.digest, type(one)])]);
 }
