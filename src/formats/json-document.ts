@@ -5,18 +5,27 @@ import { fromBytes, toText } from "./bytestring.ts";
 
 /** Parses the bytes of a JSON document, whose root must be an object. `name` is for messages. */
 export function parseJson(bytes: Uint8Array, name: string, limit: number): JsonObject {
+  return new JsonObject(parseValue(bytes, name, limit), name, "");
+}
+
+/** Parses the bytes of a JSON document, whose root must be a list of objects. */
+export function parseJsonList(bytes: Uint8Array, name: string, limit: number): JsonObject[] {
+  const value = parseValue(bytes, name, limit);
+  if (!Array.isArray(value)) throw new Error(`${name}: expected a list`);
+  return value.map((object, i) => new JsonObject(object, name, `[${i}]`));
+}
+
+function parseValue(bytes: Uint8Array, name: string, limit: number): unknown {
   if (bytes.length > limit) {
     throw new Error(`${name}: ${bytes.length} bytes, expected at most ${limit}`);
   }
   const text = toText(fromBytes(bytes));
   if (text === undefined) throw new Error(`${name}: expected JSON in UTF-8`);
-  let value: unknown;
   try {
-    value = JSON.parse(text);
+    return JSON.parse(text);
   } catch (error) {
     throw new Error(`${name}: expected JSON`, { cause: error });
   }
-  return new JsonObject(value, name, "");
 }
 
 /**
@@ -35,6 +44,15 @@ export class JsonObject {
     this.#fields = value as Record<string, unknown>;
     this.#name = name;
     this.#path = path;
+  }
+
+  keys(): string[] {
+    return Object.keys(this.#fields);
+  }
+
+  /** All fields, as they are. */
+  get value(): Readonly<Record<string, unknown>> {
+    return this.#fields;
   }
 
   has(key: string): boolean {

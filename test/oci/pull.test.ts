@@ -4,11 +4,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { ImagePlatform } from "../../src/formats/oci.ts";
-import { openLayout } from "../../userspace/oci/layout.ts";
+import { openSource } from "../../userspace/oci/open.ts";
 import { type PullResult, pull } from "../../userspace/oci/pull.ts";
 import { parseReference } from "../../userspace/oci/reference.ts";
-import { openRegistry } from "../../userspace/oci/registry.ts";
-import type { Transport } from "../../userspace/oci/transport.ts";
 import { initRepository } from "../../userspace/repository/init.ts";
 import { openRepository } from "../../userspace/repository/repository.ts";
 import {
@@ -73,10 +71,11 @@ interface Request {
 async function pullInto({ repo, source, name, platform }: Request): Promise<PullResult> {
   const reference = parseReference(source);
   using repository = openRepository(repo);
-  const transport: Transport =
-    reference.transport === "oci"
-      ? await openLayout(reference)
-      : await openRegistry(reference, { tlsVerify: true, retryDelay: 1 });
+  const transport = await openSource(reference, {
+    platform: PLATFORM,
+    retryDelay: 1,
+    places: { env: {}, uid: 0, system: [] },
+  });
   try {
     return await pull(repository, transport, {
       name: name ?? source,

@@ -81,10 +81,47 @@ describe("layout references", () => {
   });
 });
 
-test("another transport is refused with the two there are", () => {
-  expect(() => parseReference("docker-archive:x")).toThrow(
-    "expected oci:DIRECTORY[:TAG] or docker://HOST/NAME[:TAG][@DIGEST]",
-  );
+describe("archives, directories, and what is somebody else's", () => {
+  const archive = { transport: "docker-archive", file: "x.tar", name: undefined, index: undefined };
+  test.each([
+    ["oci-archive:x.tar", { transport: "oci-archive", file: "x.tar", tag: undefined }],
+    // podman writes whole names as tags
+    [
+      "oci-archive:/a/x.tar:docker.io/library/debian:13",
+      { transport: "oci-archive", file: "/a/x.tar", tag: "docker.io/library/debian:13" },
+    ],
+    ["docker-archive:x.tar", archive],
+    ["docker-archive:x.tar:debian", { ...archive, name: "docker.io/library/debian:latest" }],
+    ["docker-archive:x.tar:quay.io/a/b:c", { ...archive, name: "quay.io/a/b:c" }],
+    ["docker-archive:x.tar:@12", { ...archive, index: 12 }],
+    ["dir:/a:b", { transport: "dir", directory: "/a:b" }],
+    ["containers-storage:[overlay@/x]debian", { transport: "containers-storage" }],
+    ["docker-daemon:debian:13", { transport: "docker-daemon" }],
+  ])("%s", (source, expected) => {
+    expect(parseReference(source)).toEqual({ source, ...expected });
+  });
+
+  test.each([
+    "oci-archive:",
+    "oci-archive:x:",
+    "docker-archive::debian",
+    "docker-archive:x:@",
+    "docker-archive:x:@-1",
+    "docker-archive:x:Upper",
+    `docker-archive:x:debian@${digest}`,
+    "dir:",
+    "containers-storage:",
+    "docker:debian",
+  ])("refused: %s", (source) => {
+    expect(() => parseReference(source)).toThrow(source);
+  });
+});
+
+test("another transport, or none, is refused with those there are", () => {
+  for (const text of ["ostree:x", "constructor:x", "debian", "", ":"])
+    expect(() => parseReference(text)).toThrow(
+      /^image reference ".*": expected docker:\/\/HOST.*oci-archive:FILE/,
+    );
 });
 
 test("whatever is accepted makes a URL of the host that it names", () => {

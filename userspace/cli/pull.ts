@@ -1,9 +1,10 @@
 /** `cfsboot image pull` */
 import { type Command, InvalidArgumentError } from "commander";
-import { parsePlatform } from "../../src/formats/oci.ts";
+import { type ImagePlatform, parsePlatform } from "../../src/formats/oci.ts";
 import type { ImportStats } from "../oci/layer.ts";
+import { currentPlatform } from "../oci/platform.ts";
 import type { PullResult } from "../oci/pull.ts";
-import type { Reference } from "../oci/reference.ts";
+import { hasTransport, parseReference, REFERENCE_FORMS, type Reference } from "../oci/reference.ts";
 import type { Transport } from "../oci/transport.ts";
 import { UsageError } from "./errors.ts";
 import { addExamples } from "./example.ts";
@@ -12,7 +13,7 @@ import { openRepositoryAt, repoOption } from "./repository.ts";
 
 /** How to speak to registries. */
 export interface RegistryFlags {
-  readonly tlsVerify: boolean;
+  readonly tlsVerify?: boolean;
   readonly authfile?: string;
   readonly creds?: string;
 }
@@ -29,7 +30,7 @@ export function registerPull(image: Command): void {
   const command = image
     .command("pull")
     .description("fetch an image into the repository, verifying every byte, and name it")
-    .argument("<reference>", "oci:DIRECTORY[:TAG] or docker://HOST/NAME[:TAG][@DIGEST]")
+    .argument("<reference>", REFERENCE_FORMS)
     .argument("[name]", "the name that it gets here (default: the reference)")
     .addOption(repoOption())
     .option("--bootable", "also make the image that a machine boots", false)
@@ -49,9 +50,8 @@ export function registryOptions(command: Command): Command {
   return command
     .option(
       "--tls-verify <bool>",
-      "false: check no certificates, and allow HTTP",
+      "false: check no certificates, and allow HTTP (default: as registries.conf says)",
       parseBoolean,
-      true,
     )
     .option("--authfile <file>", "credentials file, as written by podman login")
     .option("--creds <user:password>", "credentials for the registry");
@@ -62,10 +62,8 @@ async function pullImage(
   name: string | undefined,
   flags: PullFlags,
 ): Promise<void> {
-  const { parseReference } = await import("../oci/reference.ts");
-  const { currentPlatform } = await import("../oci/platform.ts");
   const { pull } = await import("../oci/pull.ts");
-  const reference = usage(() => parseReference(source));
+  const reference = await parseSource(source);
   const platform = usage(() =>
     flags.platform === undefined ? currentPlatform() : parsePlatform(flags.platform),
   );
@@ -75,7 +73,7 @@ async function pullImage(
   const progress = process.stderr.isTTY ? terminalProgress() : undefined;
   let result: PullResult;
   try {
-    const transport = await openTransport(reference, flags);
+    const transport = await openTransport(reference, flags, platform);
     try {
       result = await pull(repository, transport, {
         name: name ?? source,
@@ -98,15 +96,26 @@ async function pullImage(
 export async function openTransport(
   reference: Reference,
   flags: RegistryFlags,
+  platform: ImagePlatform = currentPlatform(),
 ): Promise<Transport> {
-  if (reference.transport === "oci") {
-    const { openLayout } = await import("../oci/layout.ts");
-    return openLayout(reference);
-  }
-  const { openRegistry } = await import("../oci/registry.ts");
-  const { findCredentials } = await import("../oci/credentials.ts");
-  const credentials = findCredentials(reference, flags);
-  return openRegistry(reference, { tlsVerify: flags.tlsVerify, credentials });
+  const { openSource } = await import("../oci/open.ts");
+  return openSource(reference, { ...flags, platform });
+}
+
+/** Parses a reference; of a name without a transport, says what it may stand for. */
+async function parseSource(source: string): Promise<Reference> {
+  if (hasTransport(source)) return usage(() => parseReference(source));
+  const { suggestReferences } = await import("../oci/endpoints.ts");
+  const { loadRegistriesConf } = await import("../oci/registries.ts");
+  const suggestions = suggestReferences(source, loadRegistriesConf());
+  throw Object.assign(
+    new UsageError(
+      suggestions.length === 0
+        ? `image reference ${JSON.stringify(source)}: expected ${REFERENCE_FORMS}`
+        : `image reference ${JSON.stringify(source)}: expected one that says where the image is`,
+    ),
+    suggestions.length === 0 ? {} : { hint: `did you mean ${suggestions.join(" or ")}?` },
+  );
 }
 
 function toText(result: PullResult): string {

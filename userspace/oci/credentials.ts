@@ -5,7 +5,7 @@
 import { spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import type { RegistryReference } from "./reference.ts";
+import type { RegistryLocation } from "./reference.ts";
 
 export type Credentials =
   | { readonly username: string; readonly password: string }
@@ -17,7 +17,12 @@ export interface CredentialSources {
   readonly creds?: string | undefined;
   /** The only file to look at; it must exist. */
   readonly authfile?: string | undefined;
+  /** Helpers to ask, in order, as `registries.conf` has them; `AUTH_FILES` among them stands for the files. */
+  readonly helpers?: readonly string[] | undefined;
 }
+
+/** Stands for credentials files in a list of helpers. */
+const AUTH_FILES = "containers-auth.json";
 
 const DOCKER_HUB = ["docker.io", "index.docker.io", "registry-1.docker.io"];
 
@@ -47,17 +52,34 @@ export function defaultAuthFiles(env: NodeJS.ProcessEnv, uid: number): string[] 
 }
 
 /**
- * The credentials for a reference's registry, or `undefined` if there are none.
+ * The credentials for a registry, or `undefined` if there are none.
  *
  * Throws where a file that was named does not exist, or a file is not what it should be; never quotes its contents.
  */
 export function findCredentials(
-  reference: RegistryReference,
+  location: RegistryLocation,
   sources: CredentialSources,
   env: NodeJS.ProcessEnv = process.env,
 ): Credentials | undefined {
   if (sources.creds !== undefined) return parseCredentials(sources.creds);
   const named = sources.authfile ?? env.REGISTRY_AUTH_FILE;
+  const helpers = named === undefined ? (sources.helpers ?? []) : [];
+  for (const helper of helpers.length === 0 ? [AUTH_FILES] : helpers) {
+    const found =
+      helper === AUTH_FILES
+        ? fromAuthFiles(location, sources, env)
+        : fromHelper(helper, location.registry, "credential-helpers of registries.conf");
+    if (found !== undefined) return found;
+  }
+  return undefined;
+}
+
+function fromAuthFiles(
+  location: RegistryLocation,
+  { authfile }: CredentialSources,
+  env: NodeJS.ProcessEnv,
+): Credentials | undefined {
+  const named = authfile ?? env.REGISTRY_AUTH_FILE;
   const files = named !== undefined ? [named] : defaultAuthFiles(env, process.getuid?.() ?? -1);
   for (const file of files) {
     let text: string;
@@ -65,11 +87,11 @@ export function findCredentials(
       text = readFileSync(file, "utf8");
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException;
-      if (sources.authfile === undefined && (code === "ENOENT" || code === "EACCES")) continue;
+      if (authfile === undefined && (code === "ENOENT" || code === "EACCES")) continue;
       throw new Error(`credentials file ${file}`, { cause: error });
     }
     try {
-      const found = fromAuthFile(text, reference);
+      const found = fromAuthFile(text, location);
       if (found !== undefined) return found;
     } catch (error) {
       throw new Error(`credentials file ${file}`, { cause: error });
@@ -79,7 +101,7 @@ export function findCredentials(
 }
 
 /** Keys that stand for a reference, the most specific first: registry/org/image, registry/org, registry. */
-function keysOf({ registry, repository }: RegistryReference): string[] {
+function keysOf({ registry, repository }: RegistryLocation): string[] {
   const parts = repository.split("/");
   const hosts = DOCKER_HUB.includes(registry) ? DOCKER_HUB : [registry];
   const keys: string[] = [];
@@ -88,26 +110,35 @@ function keysOf({ registry, repository }: RegistryReference): string[] {
   return keys;
 }
 
-function fromAuthFile(text: string, reference: RegistryReference): Credentials | undefined {
+function fromAuthFile(text: string, location: RegistryLocation): Credentials | undefined {
   let file: unknown;
   try {
     file = JSON.parse(text);
   } catch {
     throw new Error("expected JSON"); // the parser's message would quote the file
   }
-  const { auths, credHelpers } = record(file, "the file");
+  const { auths, credHelpers, credsStore } = record(file, "the file");
   const helpers = credHelpers === undefined ? {} : record(credHelpers, "credHelpers");
-  const helper = keysOf(reference)
-    .map((key) => helpers[key])
-    .find((name) => name !== undefined);
-  if (helper !== undefined) return fromHelper(helper, reference.registry);
+  const keys = keysOf(location);
+  const helper = keys.map((key) => helpers[key]).find((name) => name !== undefined);
+  if (helper !== undefined) return fromHelper(helper, location.registry, "credHelpers");
+
+  if (credsStore !== undefined && credsStore !== "") {
+    const found = fromHelper(credsStore, storeKey(location.registry), "credsStore");
+    if (found !== undefined) return found;
+  }
 
   const entries = auths === undefined ? {} : record(auths, "auths");
-  for (const key of keysOf(reference)) {
+  for (const key of keys) {
     const entry = entries[key] ?? legacyEntry(entries, key);
     if (entry !== undefined) return fromEntry(record(entry, `auths["${key}"]`), key);
   }
   return undefined;
+}
+
+/** What `docker login` keeps a login under in its store. */
+function storeKey(registry: string): string {
+  return DOCKER_HUB.includes(registry) ? "https://index.docker.io/v1/" : registry;
 }
 
 /** Old files have URLs as keys: `https://index.docker.io/v1/`. */
@@ -131,9 +162,9 @@ function fromEntry(entry: Record<string, unknown>, key: string): Credentials | u
 }
 
 /** Asks `docker-credential-NAME`, as containers-auth.json(5) says. */
-function fromHelper(helper: unknown, registry: string): Credentials | undefined {
+function fromHelper(helper: unknown, registry: string, named: string): Credentials | undefined {
   if (typeof helper !== "string" || !/^[\w.-]+$/.test(helper))
-    throw new Error("credHelpers: expected names of helpers");
+    throw new Error(`${named}: expected names of helpers`);
   const program = `docker-credential-${helper}`;
   const { status, stdout, error } = spawnSync(program, ["get"], {
     input: registry,
@@ -141,6 +172,8 @@ function fromHelper(helper: unknown, registry: string): Credentials | undefined 
     timeout: 30_000,
     stdio: ["pipe", "pipe", "inherit"],
   });
+  if ((error as NodeJS.ErrnoException | undefined)?.code === "ENOENT")
+    throw new Error(`${named}: ${program} is not installed`);
   if (error) throw new Error(`${program} get`, { cause: error });
   if (status !== 0) {
     if (/credentials not found/.test(stdout)) return undefined;

@@ -11,7 +11,6 @@ import product from "../../package.json" with { type: "json" };
 export const USER_AGENT = `cfsboot/${product.version}`;
 
 const CONNECT_TIMEOUT = 15_000;
-/** For the response to begin, and between two pieces of it. */
 const IDLE_TIMEOUT = 60_000;
 const ATTEMPTS = 5;
 const REDIRECTS = 5;
@@ -23,10 +22,14 @@ const ERROR_BODY_LIMIT = 64 * 1024;
 export interface HttpOptions {
   /** Whether certificates are checked. Also, whether a redirect may leave HTTPS: only where they are not. */
   readonly tlsVerify: boolean;
-  /** The authorities that certificates are checked against. */
+  /** The authorities that certificates are checked against, and the certificates that are shown. */
   readonly trusted: SecureContext;
   /** Milliseconds before the first retry; doubled for each further one. */
   readonly retryDelay?: number | undefined;
+  /** How often a request is tried that fails as it may not the next time. */
+  readonly attempts?: number | undefined;
+  /** Milliseconds for the response to begin, and between two pieces of it. */
+  readonly idleTimeout?: number | undefined;
 }
 
 export interface SendOptions {
@@ -76,8 +79,8 @@ export class HttpClient {
     const tls = { rejectUnauthorized: options.tlsVerify, secureContext: options.trusted };
     const common = {
       connect: { ...tls, timeout: CONNECT_TIMEOUT },
-      headersTimeout: IDLE_TIMEOUT,
-      bodyTimeout: IDLE_TIMEOUT,
+      headersTimeout: options.idleTimeout ?? IDLE_TIMEOUT,
+      bodyTimeout: options.idleTimeout ?? IDLE_TIMEOUT,
     };
     this.#direct = new Agent(common);
     this.#proxied = new EnvHttpProxyAgent({ ...common, requestTls: tls });
@@ -93,7 +96,7 @@ export class HttpClient {
    * returned like any other.
    */
   async send(url: URL, options: SendOptions = {}): Promise<HttpResponse> {
-    const attempts = options.attempts ?? ATTEMPTS;
+    const attempts = options.attempts ?? this.#options.attempts ?? ATTEMPTS;
     for (let attempt = 1; ; attempt++) {
       let wait = this.#backoff(attempt);
       try {
@@ -157,7 +160,7 @@ export class HttpClient {
         headers,
         dispatcher: isLoopback(url.hostname) ? this.#direct : this.#proxied,
         signal: options.signal ?? null,
-        headersTimeout: options.timeout ?? IDLE_TIMEOUT,
+        ...(options.timeout === undefined ? {} : { headersTimeout: options.timeout }),
       });
     } catch (error) {
       throw new Error(display(url), { cause: plain(error) });

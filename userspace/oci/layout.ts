@@ -1,9 +1,10 @@
-/** Images in an image layout directory (OCI image specification, image-layout). */
+/** Images in an image layout (OCI image specification, image-layout): a directory, or one in a tar archive. */
 import { createReadStream } from "node:fs";
 import { open } from "node:fs/promises";
 import { join } from "node:path";
 import { MAX_MANIFEST, MEDIA_TYPES, parseIndex } from "../../src/formats/oci.ts";
-import type { LayoutReference } from "./reference.ts";
+import { openArchive } from "./archive.ts";
+import type { LayoutArchiveReference, LayoutReference } from "./reference.ts";
 import {
   type BlobDescriptor,
   type ManifestBytes,
@@ -15,37 +16,78 @@ import {
 const TAG_ANNOTATION = "org.opencontainers.image.ref.name";
 const READ_SIZE = 256 * 1024;
 
-/** Opens a layout. Throws if the directory is none. */
-export async function openLayout(reference: LayoutReference): Promise<Transport> {
-  const path = join(reference.directory, "oci-layout");
+/** The files of a layout, wherever they are. Paths are relative, with slashes. */
+interface LayoutFiles {
+  /** The name of a file for messages. */
+  name(path: string): string;
+  /** A whole file. Throws if there is none, or if it is longer than `limit` bytes. */
+  read(path: string, limit: number): Promise<Uint8Array>;
+  stream(path: string, signal?: AbortSignal): AsyncIterable<Uint8Array>;
+  close(): void;
+}
+
+/** Opens a layout directory. Throws if it is none. */
+export async function openLayout({ directory, tag }: LayoutReference): Promise<Transport> {
+  return openFiles(directory, filesOfDirectory(directory), tag);
+}
+
+/** Opens a layout in an archive, which is read where it lies. Throws if it is none. */
+export async function openLayoutArchive({ file, tag }: LayoutArchiveReference): Promise<Transport> {
+  const archive = await openArchive(file);
+  const files: LayoutFiles = {
+    name: (path) => `${file}: ${path}`,
+    read: async (path, limit) => archive.read(path, limit),
+    async *stream(path, signal) {
+      yield* archive.stream(archive.require(path), signal);
+    },
+    close: () => archive.close(),
+  };
+  try {
+    return await openFiles(file, files, tag);
+  } catch (error) {
+    archive.close();
+    throw error;
+  }
+}
+
+async function openFiles(
+  name: string,
+  files: LayoutFiles,
+  tag: string | undefined,
+): Promise<Transport> {
+  const path = "oci-layout";
   let version: unknown;
   try {
-    const text = Buffer.from(await readFile(path, MAX_MANIFEST)).toString();
+    const text = Buffer.from(await files.read(path, MAX_MANIFEST)).toString();
     version = (JSON.parse(text) as { imageLayoutVersion?: unknown } | null)?.imageLayoutVersion;
   } catch (error) {
-    throw new Error(`${reference.directory} is no image layout`, {
-      cause: error instanceof SyntaxError ? new Error(`${path}: expected JSON`) : error,
+    throw new Error(`${name} is no image layout`, {
+      cause: error instanceof SyntaxError ? new Error(`${files.name(path)}: expected JSON`) : error,
     });
   }
   if (typeof version !== "string" || !version.startsWith("1."))
-    throw new Error(`${path}: expected imageLayoutVersion 1.0.0`);
-  return new Layout(reference);
+    throw new Error(`${files.name(path)}: expected imageLayoutVersion 1.0.0`);
+  return new Layout(files, tag);
 }
 
 class Layout implements Transport {
-  readonly #reference: LayoutReference;
+  readonly #files: LayoutFiles;
+  readonly #tag: string | undefined;
 
-  constructor(reference: LayoutReference) {
-    this.#reference = reference;
+  constructor(files: LayoutFiles, tag: string | undefined) {
+    this.#files = files;
+    this.#tag = tag;
   }
 
-  async close(): Promise<void> {}
+  async close(): Promise<void> {
+    this.#files.close();
+  }
 
   /** By tag, or the only image there is; else the whole index, to choose from by platform. */
   async root(): Promise<ManifestBytes> {
-    const { directory, tag } = this.#reference;
-    const path = join(directory, "index.json");
-    const bytes = await readFile(path, MAX_MANIFEST);
+    const tag = this.#tag;
+    const bytes = await this.#files.read("index.json", MAX_MANIFEST);
+    const path = this.#files.name("index.json");
     const { manifests } = parseIndex(bytes, path);
     if (tag === undefined) {
       if (manifests.length === 1) return this.manifest(manifests[0]!);
@@ -62,28 +104,46 @@ class Layout implements Transport {
   }
 
   async manifest(descriptor: BlobDescriptor): Promise<ManifestBytes> {
-    const bytes = await readFile(this.#blobPath(descriptor), MAX_MANIFEST);
+    const path = blobPath(descriptor);
+    const bytes = await this.#files.read(path, MAX_MANIFEST);
     try {
       requireMatch(bytes, descriptor);
     } catch (error) {
-      throw new Error(this.#blobPath(descriptor), { cause: error });
+      throw new Error(this.#files.name(path), { cause: error });
     }
     return { bytes, mediaType: descriptor.mediaType, digest: descriptor.digest };
   }
 
-  async *blob(descriptor: BlobDescriptor, signal?: AbortSignal) {
-    const options = { highWaterMark: READ_SIZE, ...(signal === undefined ? {} : { signal }) };
-    yield* createReadStream(this.#blobPath(descriptor), options) as AsyncIterable<Uint8Array>;
-  }
-
-  /** The digest was checked when it was parsed, so it holds no path. */
-  #blobPath({ digest }: BlobDescriptor): string {
-    const [algorithm, hex] = digest.split(":");
-    return join(this.#reference.directory, "blobs", algorithm!, hex!);
+  blob(descriptor: BlobDescriptor, signal?: AbortSignal): AsyncIterable<Uint8Array> {
+    return this.#files.stream(blobPath(descriptor), signal);
   }
 }
 
-async function readFile(path: string, limit: number): Promise<Uint8Array> {
+/** The digest was checked when it was parsed, so it holds no path. */
+function blobPath({ digest }: BlobDescriptor): string {
+  return `blobs/${digest.replace(":", "/")}`;
+}
+
+function filesOfDirectory(directory: string): LayoutFiles {
+  return {
+    name: (path) => join(directory, path),
+    read: (path, limit) => readFile(join(directory, path), limit),
+    stream: (path, signal) => readStream(join(directory, path), signal),
+    close: () => {},
+  };
+}
+
+/** The bytes of a file, in pieces. */
+export async function* readStream(
+  path: string,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  const options = { highWaterMark: READ_SIZE, ...(signal === undefined ? {} : { signal }) };
+  yield* createReadStream(path, options) as AsyncIterable<Uint8Array>;
+}
+
+/** A whole file. Throws if it is longer than `limit` bytes. */
+export async function readFile(path: string, limit: number): Promise<Uint8Array> {
   const file = await open(path, "r");
   try {
     const buffer = new Uint8Array(Math.min(limit, (await file.stat()).size) + 1);

@@ -1,25 +1,19 @@
 /**
  * Image references: where an image comes from.
  *
- *   oci:DIRECTORY[:TAG]                           an OCI image layout on disk
  *   docker://HOST[:PORT]/NAME[:TAG][@DIGEST]      a registry
+ *   oci:DIRECTORY[:TAG]                           an OCI image layout on disk
+ *   oci-archive:FILE[:TAG]                        one in a tar archive
+ *   docker-archive:FILE[:NAME[:TAG]|:@INDEX]      what docker save writes
+ *   dir:DIRECTORY                                 a directory as skopeo writes it
+ *   containers-storage:…, docker-daemon:…         what only skopeo reads
  *
  * `docker://` follows the reference grammar that containers' tools share: without a host it is docker.io, there a name
  * of one component is below `library/`, and without tag and digest the tag is `latest`.
  */
 
-/** An image layout directory. Without a tag: its only image, or the one for the platform. */
-export interface LayoutReference {
-  readonly transport: "oci";
-  /** As it was given; also the name that the image gets when it is given no other. */
-  readonly source: string;
-  readonly directory: string;
-  readonly tag: string | undefined;
-}
-
-export interface RegistryReference {
-  readonly transport: "docker";
-  readonly source: string;
+/** Where in registries an image is. */
+export interface RegistryLocation {
   /** Host with optional port, as it is written in references: `docker.io`, `localhost:5000`, `[::1]:5000`. */
   readonly registry: string;
   /** `library/debian` */
@@ -29,14 +23,84 @@ export interface RegistryReference {
   readonly digest: string | undefined;
 }
 
-export type Reference = LayoutReference | RegistryReference;
+export interface RegistryReference extends RegistryLocation {
+  readonly transport: "docker";
+  /** As it was given; also the name that the image gets when it is given no other. */
+  readonly source: string;
+}
+
+/** An image layout directory. Without a tag: its only image, or the one for the platform. */
+export interface LayoutReference {
+  readonly transport: "oci";
+  readonly source: string;
+  readonly directory: string;
+  readonly tag: string | undefined;
+}
+
+/** An image layout in a tar archive. */
+export interface LayoutArchiveReference {
+  readonly transport: "oci-archive";
+  readonly source: string;
+  readonly file: string;
+  readonly tag: string | undefined;
+}
+
+/** What `docker save` writes. With neither name nor index: its only image. */
+export interface DockerArchiveReference {
+  readonly transport: "docker-archive";
+  readonly source: string;
+  readonly file: string;
+  /** `docker.io/library/debian:latest`, always with host and tag. */
+  readonly name: string | undefined;
+  /** Place in the archive, from 0. */
+  readonly index: number | undefined;
+}
+
+/** One image as files of a directory, as skopeo writes them. */
+export interface DirectoryReference {
+  readonly transport: "dir";
+  readonly source: string;
+  readonly directory: string;
+}
+
+/** An image that another program has to be asked for. */
+export interface ForeignReference {
+  readonly transport: (typeof FOREIGN)[number];
+  readonly source: string;
+}
+
+export type Reference =
+  | RegistryReference
+  | LayoutReference
+  | LayoutArchiveReference
+  | DockerArchiveReference
+  | DirectoryReference
+  | ForeignReference;
+
+const FOREIGN = ["containers-storage", "docker-daemon"] as const;
+
+/** What there is, for help and messages. */
+export const REFERENCE_FORMS =
+  "docker://HOST/NAME[:TAG][@DIGEST], oci:DIRECTORY[:TAG], oci-archive:FILE[:TAG], " +
+  "docker-archive:FILE[:NAME|:@INDEX], dir:DIRECTORY, containers-storage:NAME or docker-daemon:NAME";
 
 const LABEL = "[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?";
 const HOST = new RegExp(`^(?:${LABEL}(?:\\.${LABEL})*|\\[[0-9a-fA-F:.]+\\])(?::([0-9]{1,5}))?$`);
 const COMPONENT = /^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*$/;
 const TAG = /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$/;
 const DIGEST = /^sha256:[0-9a-f]{64}$/;
+const INDEX = /^@(0|[1-9][0-9]{0,5})$/;
 const NAME_LIMIT = 255;
+
+/** What stands behind `TRANSPORT:`, by transport. */
+const PARSERS: Readonly<Record<string, (source: string, rest: string) => Reference>> = {
+  docker: parseRegistry,
+  oci: parseLayout,
+  "oci-archive": parseLayoutArchive,
+  "docker-archive": parseDockerArchive,
+  dir: parseDirectory,
+  ...Object.fromEntries(FOREIGN.map((transport) => [transport, foreign(transport)])),
+};
 
 /**
  * Parses a reference.
@@ -44,15 +108,21 @@ const NAME_LIMIT = 255;
  * Throws an error that says what was expected where the text is not one.
  */
 export function parseReference(text: string): Reference {
+  const colon = text.indexOf(":");
+  const transport = text.slice(0, Math.max(0, colon));
+  const parse = Object.hasOwn(PARSERS, transport) ? PARSERS[transport] : undefined;
+  if (parse === undefined)
+    throw new Error(`image reference ${JSON.stringify(text)}: expected ${REFERENCE_FORMS}`);
   try {
-    if (text.startsWith("docker://")) return parseRegistry(text, text.slice("docker://".length));
-    if (text.startsWith("oci:")) return parseLayout(text, text.slice("oci:".length));
+    return parse(text, text.slice(colon + 1));
   } catch (error) {
     throw new Error(`image reference ${JSON.stringify(text)}`, { cause: error });
   }
-  throw new Error(
-    `image reference ${JSON.stringify(text)}: expected oci:DIRECTORY[:TAG] or docker://HOST/NAME[:TAG][@DIGEST]`,
-  );
+}
+
+/** Whether a text begins like a reference: with a transport that there is. */
+export function hasTransport(text: string): boolean {
+  return Object.hasOwn(PARSERS, text.slice(0, Math.max(0, text.indexOf(":"))));
 }
 
 /** The last colon separates the tag, unless a slash follows it. */
@@ -66,15 +136,62 @@ function parseLayout(source: string, rest: string): LayoutReference {
   return { transport: "oci", source, directory, tag };
 }
 
+/** The first colon separates the tag, which may be a whole name with host, colons and slashes. */
+function parseLayoutArchive(source: string, rest: string): LayoutArchiveReference {
+  const [file, tag] = splitFile(rest);
+  if (tag === "") throw new Error("expected a tag after the colon");
+  return { transport: "oci-archive", source, file, tag };
+}
+
+function parseDockerArchive(source: string, rest: string): DockerArchiveReference {
+  const [file, image] = splitFile(rest);
+  const which = { name: undefined, index: undefined };
+  if (image === undefined) return { transport: "docker-archive", source, file, ...which };
+  if (image.startsWith("@")) {
+    const index = INDEX.exec(image)?.[1];
+    if (index === undefined)
+      throw new Error(`expected @ and a number from 0, found ${JSON.stringify(image)}`);
+    return { transport: "docker-archive", source, file, ...which, index: Number(index) };
+  }
+  const location = parseLocation(image);
+  if (location.digest !== undefined) throw new Error("expected a name without a digest");
+  return { transport: "docker-archive", source, file, ...which, name: formatLocation(location) };
+}
+
+function splitFile(rest: string): [file: string, image: string | undefined] {
+  const colon = rest.indexOf(":");
+  const file = colon < 0 ? rest : rest.slice(0, colon);
+  if (file === "") throw new Error("expected a file after the transport");
+  return [file, colon < 0 ? undefined : rest.slice(colon + 1)];
+}
+
+function parseDirectory(source: string, rest: string): DirectoryReference {
+  if (rest === "") throw new Error("expected a directory after dir:");
+  return { transport: "dir", source, directory: rest };
+}
+
+function foreign(transport: ForeignReference["transport"]) {
+  return (source: string, rest: string): ForeignReference => {
+    if (rest === "") throw new Error(`expected the name of an image after ${transport}:`);
+    return { transport, source };
+  };
+}
+
 function parseRegistry(source: string, rest: string): RegistryReference {
-  const at = rest.indexOf("@");
-  const digest = at < 0 ? undefined : rest.slice(at + 1);
+  if (!rest.startsWith("//")) throw new Error("expected docker://");
+  return { transport: "docker", source, ...parseLocation(rest.slice(2)) };
+}
+
+/** Parses `[HOST[:PORT]/]NAME[:TAG][@DIGEST]`. */
+export function parseLocation(text: string): RegistryLocation {
+  const at = text.indexOf("@");
+  const digest = at < 0 ? undefined : text.slice(at + 1);
   if (digest !== undefined && !DIGEST.test(digest))
     throw new Error(
       `digest ${JSON.stringify(digest)}: expected sha256: and 64 lower-case hex digits`,
     );
 
-  const named = at < 0 ? rest : rest.slice(0, at);
+  const named = at < 0 ? text : text.slice(0, at);
   const colon = named.lastIndexOf(":");
   const hasTag = colon >= 0 && !named.includes("/", colon);
   const tag = hasTag ? named.slice(colon + 1) : undefined;
@@ -87,8 +204,6 @@ function parseRegistry(source: string, rest: string): RegistryReference {
   if (registry.length + 1 + repository.length > NAME_LIMIT)
     throw new Error(`expected a name of at most ${NAME_LIMIT} characters`);
   return {
-    transport: "docker",
-    source,
     registry,
     repository,
     tag: tag === undefined && digest === undefined ? "latest" : tag,
@@ -96,13 +211,24 @@ function parseRegistry(source: string, rest: string): RegistryReference {
   };
 }
 
-/** The first component is a host if it cannot be part of a name: with a dot, a colon, an upper-case letter, or localhost. */
-function splitHost(name: string): { registry: string; repository: string } {
+/** The location in full, as configuration files have it: `docker.io/library/debian:latest`. */
+export function formatLocation({ registry, repository, tag, digest }: RegistryLocation): string {
+  const suffix = `${tag === undefined ? "" : `:${tag}`}${digest === undefined ? "" : `@${digest}`}`;
+  return `${registry}/${repository}${suffix}`;
+}
+
+/** Whether a name begins with a host: its first component cannot be part of a name. */
+export function beginsWithHost(name: string): boolean {
   const slash = name.indexOf("/");
   const first = slash < 0 ? "" : name.slice(0, slash);
-  const isHost = /[.:A-Z]/.test(first) || first === "localhost";
-  let registry = isHost ? first : "docker.io";
-  let repository = isHost ? name.slice(slash + 1) : name;
+  return /[.:A-Z]/.test(first) || first === "localhost";
+}
+
+function splitHost(name: string): { registry: string; repository: string } {
+  const slash = name.indexOf("/");
+  const hasHost = beginsWithHost(name);
+  let registry = hasHost ? name.slice(0, slash) : "docker.io";
+  let repository = hasHost ? name.slice(slash + 1) : name;
 
   const port = HOST.exec(registry);
   if (port === null || Number(port[1] ?? 1) === 0 || !URL.canParse(`https://${registry}/`))

@@ -1,6 +1,6 @@
 /** One repository in a registry, spoken to over HTTP with authorization. */
 import { Authorization } from "./authorization.ts";
-import { trustedCertificates } from "./certificates.ts";
+import { registryCertificates } from "./certificates.ts";
 import type { Credentials } from "./credentials.ts";
 import {
   errorCodes,
@@ -10,7 +10,7 @@ import {
   type SendOptions,
   statusError,
 } from "./http.ts";
-import type { RegistryReference } from "./reference.ts";
+import type { RegistryLocation } from "./reference.ts";
 
 export interface RegistryOptions {
   /** False: certificates are not checked, and HTTP will do where HTTPS is not spoken. */
@@ -18,6 +18,10 @@ export interface RegistryOptions {
   readonly credentials?: Credentials | undefined;
   /** Milliseconds before the first retry. */
   readonly retryDelay?: number | undefined;
+  /** How often a request is tried. */
+  readonly attempts?: number | undefined;
+  /** Milliseconds without a byte after which a server is given up; a minute. */
+  readonly idleTimeout?: number | undefined;
 }
 
 /** What is wanted of a repository; what of others, when their blobs are to be used in it. */
@@ -28,14 +32,16 @@ export type Scope = `repository:${string}:${"pull" | "pull,push"}`;
  * `scopes` are what tokens shall allow.
  */
 export async function openSession(
-  reference: RegistryReference,
+  reference: RegistryLocation,
   options: RegistryOptions,
   scopes: readonly Scope[],
 ): Promise<RegistrySession> {
   const http = new HttpClient({
     tlsVerify: options.tlsVerify,
-    trusted: trustedCertificates(reference.registry),
+    trusted: registryCertificates(reference.registry),
     retryDelay: options.retryDelay,
+    idleTimeout: options.idleTimeout,
+    attempts: options.attempts,
   });
   try {
     const { base, response } = await ping(http, reference.registry, options.tlsVerify);

@@ -1,7 +1,7 @@
 /** Images in a registry (OCI distribution specification 1.1, Docker registry HTTP API v2), for reading. */
 import { MAX_MANIFEST, MEDIA_TYPES } from "../../src/formats/oci.ts";
 import { display, isTransient, readBody, statusError } from "./http.ts";
-import type { RegistryReference } from "./reference.ts";
+import type { RegistryLocation } from "./reference.ts";
 import {
   openSession,
   type RegistryOptions,
@@ -31,7 +31,7 @@ const FRUITLESS_RESUMES = 4;
 
 /** Opens a registry for reading. Throws if it cannot be reached or is no registry. */
 export async function openRegistry(
-  reference: RegistryReference,
+  reference: RegistryLocation,
   options: RegistryOptions,
 ): Promise<Transport> {
   const scope: Scope = `repository:${reference.repository}:pull`;
@@ -40,9 +40,9 @@ export async function openRegistry(
 
 class Registry implements Transport {
   readonly #session: RegistrySession;
-  readonly #reference: RegistryReference;
+  readonly #reference: RegistryLocation;
 
-  constructor(session: RegistrySession, reference: RegistryReference) {
+  constructor(session: RegistrySession, reference: RegistryLocation) {
     this.#session = session;
     this.#reference = reference;
   }

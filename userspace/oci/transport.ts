@@ -28,6 +28,17 @@ export interface Transport {
   close(): Promise<void>;
 }
 
+/** The same transport, but for some of its methods. */
+export function withMethods(transport: Transport, methods: Partial<Transport>): Transport {
+  return {
+    root: () => transport.root(),
+    manifest: (descriptor) => transport.manifest(descriptor),
+    blob: (descriptor, signal) => transport.blob(descriptor, signal),
+    close: () => transport.close(),
+    ...methods,
+  };
+}
+
 /** The digest of bytes as OCI writes it. */
 export function sha256Digest(bytes: Uint8Array): string {
   return `sha256:${createHash("sha256").update(bytes).digest("hex")}`;

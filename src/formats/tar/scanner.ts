@@ -42,6 +42,11 @@ export class TarScanner {
     return this.#state === "body" ? this.#remaining : 0;
   }
 
+  /** Whether the end-of-archive marker was read. What follows it means nothing. */
+  get finished(): boolean {
+    return this.#state === "trailer";
+  }
+
   /** Takes the next bytes of the archive. */
   push(chunk: Uint8Array): void {
     for (let at = 0; at < chunk.length; ) {

@@ -1,0 +1,189 @@
+/**
+ * What skopeo is asked for: whether an image is signed as the policy requires, and images from places that only it (and
+ * the libraries that it shares with podman) can read.
+ */
+import { spawn } from "node:child_process";
+import { randomBytes } from "node:crypto";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import type { ImagePlatform } from "../../src/formats/oci.ts";
+import { openDirectory } from "./directory.ts";
+import { openDockerArchive } from "./docker-archive.ts";
+import { receiveManifest } from "./manifest-receiver.ts";
+import type { Policy } from "./policy.ts";
+import type { ForeignReference, Reference } from "./reference.ts";
+import { TemporaryDirectory } from "./temporary.ts";
+import { type ManifestBytes, type Transport, withMethods } from "./transport.ts";
+
+export interface SkopeoOptions {
+  /** `undefined`: there is none on this machine. */
+  readonly policy: Policy | undefined;
+  readonly platform: ImagePlatform;
+  /** `undefined`: as `registries.conf` says. */
+  readonly tlsVerify?: boolean | undefined;
+  readonly authfile?: string | undefined;
+  /** `USER:PASSWORD` for the reference's registry. */
+  readonly creds?: string | undefined;
+}
+
+/**
+ * The manifest of an image that the policy accepts, byte for byte as it was checked.
+ *
+ * skopeo copies the image to a registry of ours that claims to have every blob: what remains is to find the manifest,
+ * check its signatures and send it.
+ */
+export async function acceptedManifest(
+  reference: Reference,
+  options: SkopeoOptions,
+): Promise<ManifestBytes> {
+  const directory = new TemporaryDirectory();
+  const password = randomBytes(24).toString("hex");
+  const receiver = await receiveManifest(password);
+  try {
+    const authfile = join(directory.path, "receiver.json");
+    writeAuthFile(authfile, receiver.registry, `cfsboot:${password}`);
+    await runSkopeo([
+      "skopeo",
+      ...globalOptions(options),
+      "copy",
+      ...sourceOptions(reference, options, directory.path),
+      "--preserve-digests", // what is sent must be what was signed
+      "--remove-signatures", // they are checked, but have no place to go to
+      `--dest-authfile=${authfile}`,
+      "--dest-tls-verify=false",
+      sourceName(reference),
+      `docker://${receiver.registry}/${receiver.name}`,
+    ]);
+    return receiver.manifest();
+  } finally {
+    await receiver.close();
+    directory.close();
+  }
+}
+
+/** Copies an image that only skopeo can read to a temporary directory, and opens it there. */
+export async function openThroughSkopeo(
+  reference: ForeignReference,
+  options: SkopeoOptions,
+): Promise<Transport> {
+  const directory = new TemporaryDirectory();
+  try {
+    const transport = await copyTo(join(directory.path, "image"), reference, options);
+    return withMethods(transport, {
+      async close() {
+        await transport.close();
+        directory.close();
+      },
+    });
+  } catch (error) {
+    directory.close();
+    throw error;
+  }
+}
+
+async function copyTo(
+  path: string,
+  reference: ForeignReference,
+  options: SkopeoOptions,
+): Promise<Transport> {
+  // what the Docker daemon gives is of that kind in the first place, and says truly how layers are compressed
+  const archive = reference.transport === "docker-daemon";
+  const source = `${archive ? "docker-archive" : "dir"}:${path}`;
+  // images of users live in a user namespace
+  const rootless = reference.transport === "containers-storage" && process.getuid?.() !== 0;
+  await runSkopeo([
+    ...(rootless ? ["podman", "unshare"] : []),
+    "skopeo",
+    ...globalOptions(options),
+    "copy",
+    reference.source,
+    source,
+  ]);
+  return archive
+    ? openDockerArchive({
+        transport: "docker-archive",
+        source,
+        file: path,
+        name: undefined,
+        index: undefined,
+      })
+    : openDirectory({ transport: "dir", source, directory: path });
+}
+
+function globalOptions({ policy, platform }: SkopeoOptions): string[] {
+  return [
+    policy === undefined ? "--insecure-policy" : `--policy=${policy.file}`,
+    `--override-os=${platform.os}`,
+    `--override-arch=${platform.architecture}`,
+    ...(platform.variant === undefined ? [] : [`--override-variant=${platform.variant}`]),
+  ];
+}
+
+function sourceOptions(
+  reference: Reference,
+  { tlsVerify, authfile, creds }: SkopeoOptions,
+  directory: string,
+): string[] {
+  if (reference.transport !== "docker") return [];
+  const options = tlsVerify === undefined ? [] : [`--src-tls-verify=${tlsVerify}`];
+  if (creds !== undefined) {
+    // not as an argument, which everybody can see
+    const file = join(directory, "source.json");
+    writeAuthFile(file, reference.registry, creds);
+    return [...options, `--src-authfile=${file}`];
+  }
+  return authfile === undefined ? options : [...options, `--src-authfile=${authfile}`];
+}
+
+function writeAuthFile(path: string, registry: string, creds: string): void {
+  const auth = Buffer.from(creds).toString("base64");
+  writeFileSync(path, JSON.stringify({ auths: { [registry]: { auth } } }), { mode: 0o600 });
+}
+
+/** skopeo takes either a tag or a digest; the digest is the one that decides. */
+function sourceName(reference: Reference): string {
+  if (reference.transport !== "docker") return reference.source;
+  const { registry, repository, tag, digest } = reference;
+  const which = digest === undefined ? `:${tag}` : `@${digest}`;
+  return `docker://${registry}/${repository}${which}`;
+}
+
+/** How much of the end of what it says is kept, in characters. */
+const MESSAGE_LIMIT = 4096;
+
+async function runSkopeo([command, ...args]: readonly string[]): Promise<void> {
+  const child = spawn(command!, args, { stdio: ["ignore", "ignore", "pipe"] });
+  const kill = () => child.kill();
+  process.on("exit", kill);
+  let said = "";
+  child.stderr.setEncoding("utf8").on("data", (text: string) => {
+    said = (said + text).slice(-MESSAGE_LIMIT);
+  });
+  try {
+    const status = await new Promise<number | string | null>((resolve, reject) => {
+      child.on("error", reject);
+      child.on("close", (code, signal) => resolve(code ?? signal));
+    });
+    if (status !== 0) throw new Error(lastWords(said) || `it ended with ${status}`);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT")
+      throw Object.assign(new Error(`${command} is not installed`), {
+        hint: `install ${command}: it is needed for this image`,
+      });
+    throw new Error("skopeo copy", { cause: error });
+  } finally {
+    process.off("exit", kill);
+  }
+}
+
+/** The message of its last log line, which says why it failed. */
+function lastWords(said: string): string {
+  const last = said.trim().split("\n").at(-1) ?? "";
+  const quoted = /level=fatal msg=("(?:[^"\\]|\\.)*")/.exec(last)?.[1];
+  if (quoted === undefined) return last;
+  try {
+    return JSON.parse(quoted) as string;
+  } catch {
+    return quoted; // Go's escapes are more than JSON's
+  }
+}
