@@ -65,8 +65,6 @@ export async function repairImages(
   options: RepairOptions,
 ): Promise<RepairFailure[]> {
   repository.requireWritable();
-  const wanted = distrustDamaged(repository, findings, options);
-  const failures: RepairFailure[] = [];
   const images = [...tagsByManifest(repository)].map(([digest, tags]) => ({
     digest,
     tags,
@@ -74,44 +72,48 @@ export async function repairImages(
   }));
   // Images share layers: one that does not tell where it came from may be whole after another one is.
   images.sort((a, b) => Number(b.source.isKnown) - Number(a.source.isKnown));
-  for (const { digest, tags, source } of images) {
-    try {
-      await new ImageRepair(repository, digest, source, wanted, options).run();
-    } catch (cause) {
-      failures.push({ image: tags.join(", "), cause });
-    } finally {
-      await source.close();
+
+  const wanted = distrustDamaged(repository, findings, options);
+  const failures: RepairFailure[] = [];
+  try {
+    for (const { digest, tags, source } of images) {
+      try {
+        await new ImageRepair(repository, digest, source, wanted, options).run();
+      } catch (cause) {
+        failures.push({ image: tags.join(", "), cause });
+      } finally {
+        await source.close();
+      }
     }
+  } finally {
+    repository.trustObjects();
   }
   return failures;
 }
 
-/** Every object that a finding is about. Those that are damaged count as missing from now on, until they are stored anew. */
+/** Every object that a finding is about. They count as missing from now on, until they are stored anew. */
 function distrustDamaged(
   repository: Repository,
   findings: readonly Finding<string>[],
   { onStep }: RepairOptions,
 ): DigestSet {
   const { platform, root, hash } = repository.files;
-  const wanted = new DigestSet(hash);
+  const sealed = new DigestSet(hash);
   for (const { kind, object } of findings) {
-    if (object === undefined) continue;
-    if (kind === "object-verity-missing" && isSealed(object)) continue;
+    if (kind !== "object-verity-missing" || object === undefined) continue;
+    try {
+      if (sealObject(platform, root, object, hash) === "damaged") continue;
+      sealed.add(object);
+      onStep?.(`object ${toHex(object)}: fs-verity enabled`);
+    } catch {} // then it is stored anew
+  }
+  const wanted = new DigestSet(hash);
+  for (const { object } of findings) {
+    if (object === undefined || sealed.has(object)) continue;
     wanted.add(object);
     repository.distrustObject(object);
   }
   return wanted;
-
-  /** Whether all that was wrong was that fs-verity was not enabled. */
-  function isSealed(object: ObjectDigest): boolean {
-    try {
-      if (sealObject(platform, root, object, hash) === "damaged") return false;
-    } catch {
-      return false; // then it is stored anew
-    }
-    onStep?.(`object ${toHex(object)}: fs-verity enabled`);
-    return true;
-  }
 }
 
 function tagsByManifest(repository: Repository): Map<string, string[]> {
@@ -258,20 +260,22 @@ class ImageRepair {
   #recommit(image: StoredImage): void {
     const repository = this.#repository;
     this.#step(`images of ${image.name}`);
-    const linked = new Set(repository.listImages());
-    commitImages(repository, image);
+    const unnamed = new Set(repository.listImages());
+    for (const { digest } of commitImages(repository, image)) unnamed.delete(toHex(digest));
     for (const xattrs of XATTR_MODES) {
       const options = { bootable: true, xattrs };
-      let made: Uint8Array[];
+      let made: string[];
       try {
         const tree = imageTree(repository, image, options);
-        made = repository.formats.map((format) => writeErofs(tree, { format }));
+        made = repository.formats.map((format) =>
+          toHex(digestBytes(repository.hash, writeErofs(tree, { format }))),
+        );
       } catch {
         return; // not an image to boot
       }
-      if (made.some((bytes) => linked.has(toHex(digestBytes(repository.hash, bytes))))) {
-        commitImages(repository, image, options);
-      }
+      if (!made.some((hex) => unnamed.has(hex))) continue;
+      commitImages(repository, image, options);
+      for (const hex of made) unnamed.delete(hex);
     }
   }
 

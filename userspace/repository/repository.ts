@@ -269,6 +269,11 @@ export class Repository implements Disposable {
     this.#objects.distrust(digest);
   }
 
+  /** Ends what `distrustObject` has begun. */
+  trustObjects(): void {
+    this.#objects.trustAll();
+  }
+
   /** Size of an object in bytes. */
   objectSize(digest: Uint8Array): number {
     return this.#objects.size(digest);
