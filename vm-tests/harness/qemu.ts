@@ -36,6 +36,8 @@ export interface Machine {
   readonly disk: string;
   /** Whether what the guest writes stays on the disk. Without it all is gone when the machine ends. */
   readonly persistent?: boolean;
+  /** More raw disk images, for `/dev/vdb` and so on; what is written to them is gone when the machine ends. */
+  readonly moreDisks?: readonly string[];
   readonly kernel: string;
   readonly initramfs: string;
   /** Files that are added to the initramfs, by path, with their text. */
@@ -248,6 +250,11 @@ export function qemuCommand(machine: Machine, scratch: string, wiring: Wiring): 
     "-drive",
     `file=${machine.disk},format=raw,if=none,id=root,snapshot=${machine.persistent ? "off" : "on"}`,
     ...["-device", "virtio-blk-pci,drive=root"],
+    ...(machine.moreDisks ?? []).flatMap((image, index) => [
+      "-drive",
+      `file=${image},format=raw,if=none,id=disk${index},snapshot=on`,
+      ...["-device", `virtio-blk-pci,drive=disk${index}`],
+    ]),
     ...["-object", "rng-random,id=rng,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=rng"],
     ...Object.entries(wiring.credentials).flatMap(([name, text]) => [
       "-smbios",
