@@ -100,7 +100,7 @@ function internContexts(lines: readonly FileContext[]): (Uint8Array | undefined)
 
 /**
  * The pattern of a line, for the path with the letter of the file's type after it. In the dialect for backtracking only if it
- * is not of the other one.
+ * is not of the other one. The parentheses around it count: `\1` is all of the pattern, its own first group is `\2`.
  */
 function parseLine(line: FileContext): Regular | ((text: string) => boolean) {
   const text = `^(${line.regex})${line.type ?? "."}$`;

@@ -10,8 +10,11 @@ import { holds, type Look, type Regular } from "./pattern.ts";
 
 /** The most instructions that the NFA may have; real policies have a tenth of it. */
 const MAX_INSTRUCTIONS = 1 << 20;
-/** How much the cache of states holds, in instructions and transitions, before it is emptied. */
-const CACHE_CAPACITY = 1 << 22;
+/** How much the cache of states holds before it is emptied, in bytes, roughly. */
+const CACHE_CAPACITY = 64 << 20;
+const STATE_SIZE = 512;
+const INSTRUCTION_SIZE = 24;
+const TRANSITION_SIZE = 64;
 
 type Instruction =
   | { readonly type: "byte"; readonly byte: number; readonly to: number }
@@ -19,8 +22,8 @@ type Instruction =
   | { readonly type: "look"; readonly look: Look; readonly to: number }
   /** Goes on with all of them, without reading. */
   | { readonly type: "split"; to: readonly number[] }
-  /** What patterns that begin alike share. Goes on with what the byte leads to, and without reading with `rests`. */
-  | { readonly type: "prefix"; readonly bytes: Map<number, number>; readonly rests: number[] }
+  /** What patterns that begin alike share. Goes on with its child for the byte, and without reading with `rests`. */
+  | { readonly type: "prefix"; rests: number[] | undefined }
   | { readonly type: "match"; readonly pattern: number };
 
 /** What has been read so far, as far as it matters to the patterns. */
@@ -48,6 +51,8 @@ export class Automaton {
   /** Before anything is read. */
   readonly start: State;
   private readonly instructions: Instruction[] = [];
+  /** Of prefixes, by 256 times their number and a byte. */
+  private readonly children = new Map<number, number>();
   /** Whether anything depends on the byte before. */
   private looksBack = false;
   private readonly states = new Map<string, State>();
@@ -58,7 +63,7 @@ export class Automaton {
 
   /** Of patterns that match, the later one counts. `describe` names a pattern that makes all of them too large. */
   constructor(patterns: readonly (Regular | undefined)[], describe: (pattern: number) => string) {
-    const root = this.add({ type: "prefix", bytes: new Map(), rests: [] });
+    const root = this.add({ type: "prefix", rests: undefined });
     for (const [i, pattern] of patterns.entries()) {
       try {
         if (pattern !== undefined) this.addPattern(root, pattern, i);
@@ -91,7 +96,7 @@ export class Automaton {
     if (next === undefined) {
       next = this.transition(state, byte);
       state.transitions.set(byte, next);
-      this.cached += 8;
+      this.cached += TRANSITION_SIZE;
     }
     return next;
   }
@@ -106,7 +111,7 @@ export class Automaton {
       } else if (instruction.type === "set") {
         if (instruction.set[byte] === 1) to.push(instruction.to);
       } else if (instruction.type === "prefix") {
-        const child = instruction.bytes.get(byte);
+        const child = this.children.get(256 * at + byte);
         if (child !== undefined) to.push(child);
       }
     };
@@ -143,7 +148,7 @@ export class Automaton {
           break;
         case "prefix":
           reading.push(at);
-          for (const to of instruction.rests) pending.push(to);
+          for (const to of instruction.rests ?? []) pending.push(to);
           break;
         case "look":
           if (next === undefined) looks.push(at);
@@ -176,7 +181,7 @@ export class Automaton {
         result: undefined,
       };
       this.states.set(key, state);
-      this.cached += 16 + 4 * kernel.length;
+      this.cached += STATE_SIZE + INSTRUCTION_SIZE * kernel.length;
     }
     return state;
   }
@@ -211,19 +216,17 @@ export class Automaton {
     }
     let rest = this.add({ type: "match", pattern: index });
     for (let i = items.length - 1; i >= used; i--) rest = this.compile(items[i]!, rest);
-    this.prefix(at).rests.push(rest);
-  }
-
-  private prefix(at: number): Instruction & { type: "prefix" } {
-    return this.instructions[at] as Instruction & { type: "prefix" };
+    const prefix = this.instructions[at] as Instruction & { type: "prefix" };
+    if (prefix.rests === undefined) prefix.rests = [rest];
+    else prefix.rests.push(rest);
   }
 
   private prefixChild(at: number, byte: number): number {
-    const { bytes } = this.prefix(at);
-    let child = bytes.get(byte);
+    const key = 256 * at + byte;
+    let child = this.children.get(key);
     if (child === undefined) {
-      child = this.add({ type: "prefix", bytes: new Map(), rests: [] });
-      bytes.set(byte, child);
+      child = this.add({ type: "prefix", rests: undefined });
+      this.children.set(key, child);
     }
     return child;
   }

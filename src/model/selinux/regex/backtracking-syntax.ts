@@ -84,8 +84,6 @@ const MAX_COUNT = 65_535;
 class Parser extends PatternParser<Pattern> {
   private groups = 0;
   private readonly names = new Map<string, number>();
-  /** Groups that are not closed yet. */
-  private readonly open = new Set<number>();
   /** Groups that are referred to, and where. */
   private readonly references: [index: number, at: number][] = [];
 
@@ -158,9 +156,7 @@ class Parser extends PatternParser<Pattern> {
       if (this.names.has(name)) throw this.error(`two groups have the name ${name}`);
       this.names.set(name, index);
     }
-    this.open.add(index);
     const item = this.groupBody();
-    this.open.delete(index);
     return { type: "group", index, item, height: heightOver([item]) };
   }
 
@@ -171,8 +167,6 @@ class Parser extends PatternParser<Pattern> {
   }
 
   private reference(index: number): Pattern {
-    if (this.open.has(index))
-      throw this.error("a reference to the group it is in is not supported");
     this.references.push([index, this.at]);
     return { type: "reference", index, ignoreCase: this.flags.ignoreCase };
   }
