@@ -1,10 +1,10 @@
 /** The command, with images that others' tools made and served. */
 import { type ChildProcess, execFileSync, spawn, spawnSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { type AddressInfo, connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, type TestContext, test } from "vitest";
+import { startDockerRegistry } from "./fixtures/docker-registry.ts";
 import { image, tar, writeLayout } from "./fixtures/images.ts";
 
 const CFSBOOT = join(import.meta.dirname, "../../dist/cfsboot.mjs");
@@ -124,40 +124,11 @@ $`,
   );
 });
 
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
-
 /** Starts docker-registry; returns its `127.0.0.1:PORT`. */
 async function startRegistry(tls?: { certificate: string; key: string }): Promise<string> {
-  const port = await freePort();
-  const config = join(scratch, "registry.json"); // YAML, of which JSON is a part
-  writeFileSync(
-    config,
-    JSON.stringify({
-      version: 0.1,
-      log: { level: "error" },
-      storage: { filesystem: { rootdirectory: join(scratch, "registry") } },
-      http: { addr: `127.0.0.1:${port}`, ...(tls === undefined ? {} : { tls }) },
-    }),
-  );
-  const child = spawn("docker-registry", ["serve", config], { stdio: "ignore" });
+  const { host, child } = await startDockerRegistry(scratch, tls);
   children.push(child);
-  const deadline = Date.now() + 20_000;
-  for (;;) {
-    const up = await new Promise<boolean>((resolve) => {
-      const socket = connect(port, "127.0.0.1");
-      socket.on("connect", () => resolve(true)).on("error", () => resolve(false));
-      socket.on("connect", () => socket.destroy());
-    });
-    if (up) return `127.0.0.1:${port}`;
-    if (child.exitCode !== null || Date.now() > deadline) throw new Error("no registry");
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
+  return host;
 }
 
 function smallLayout(): string {
