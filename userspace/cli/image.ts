@@ -7,6 +7,9 @@ import type { XattrMode } from "../../src/model/transform.ts";
 import type { ImageSummary } from "../oci/list.ts";
 import { describeError } from "./errors.ts";
 import { addExamples } from "./example.ts";
+import { registerCopy } from "./image-copy.ts";
+import { registerInspect } from "./image-inspect.ts";
+import { registerNames } from "./image-names.ts";
 import { registerPull } from "./pull.ts";
 import { openRepositoryAt, repoOption } from "./repository.ts";
 import { table } from "./table.ts";
@@ -40,6 +43,9 @@ export function register(program: Command): void {
       .action(list),
     "cfsboot image list",
   );
+  registerInspect(image, NAME);
+  registerNames(image, NAME);
+  registerCopy(image, NAME);
   addExamples(
     treeOptions(
       image
