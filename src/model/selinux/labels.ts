@@ -103,14 +103,15 @@ function internContexts(lines: readonly FileContext[]): (Uint8Array | undefined)
  * is not of the other one. The parentheses around it count: `\1` is all of the pattern, its own first group is `\2`.
  */
 function parseLine(line: FileContext): Regular | ((text: string) => boolean) {
-  const text = `^(${line.regex})${line.type ?? "."}$`;
+  const open = "^(";
+  const text = `${open}${line.regex})${line.type ?? "."}$`;
   try {
-    return parseAutomatonSyntax(text);
+    return parseAutomatonSyntax(text, open.length);
   } catch (error) {
     if (error instanceof UnsupportedPatternError) throw new Error(describe(line), { cause: error });
   }
   try {
-    const { pattern, groups } = parseBacktrackingSyntax(fromText(text));
+    const { pattern, groups } = parseBacktrackingSyntax(fromText(text), open.length);
     return compileBacktracking(pattern, groups);
   } catch (error) {
     throw new Error(describe(line), { cause: error });

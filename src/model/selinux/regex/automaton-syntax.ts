@@ -23,9 +23,11 @@ import { byte, type Look, type Regular, sequence } from "./pattern.ts";
 /** The pattern is fine in its dialect, but not supported here: no other dialect is to be tried. */
 export class UnsupportedPatternError extends Error {}
 
-/** Parses a pattern. Throws if it is not of this dialect, or `UnsupportedPatternError`. */
-export function parseAutomatonSyntax(text: string): Regular {
-  return new Parser(text).parse();
+/**
+ * Parses a pattern. Throws if it is not of this dialect, or `UnsupportedPatternError`; offsets in messages are from `origin`.
+ */
+export function parseAutomatonSyntax(text: string, origin = 0): Regular {
+  return new Parser(text, origin).parse();
 }
 
 const CONTROL: ReadonlyMap<string, number> = new Map([

@@ -27,9 +27,9 @@ export interface BacktrackingPattern {
   readonly groups: number;
 }
 
-/** Parses a pattern. Throws if it is wrong, or uses what is not supported. */
-export function parseBacktrackingSyntax(text: ByteString): BacktrackingPattern {
-  const parser = new Parser(unquote(text));
+/** Parses a pattern. Throws if it is wrong, or uses what is not supported; offsets in messages are from `origin`. */
+export function parseBacktrackingSyntax(text: ByteString, origin = 0): BacktrackingPattern {
+  const parser = new Parser(unquote(text), origin);
   const pattern = parser.parse();
   return { pattern, groups: parser.finish() };
 }

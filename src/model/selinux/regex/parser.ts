@@ -28,15 +28,17 @@ type Quantifier = Omit<Repeat<never>, "type" | "item" | "height">;
  */
 export type Atom<P extends Pattern> = P | "flags" | "comment";
 
-/** Parses one pattern. Errors are short and tell the offset, in characters from 0. */
+/** Parses one pattern. Errors are short and tell the offset, in characters from 0 at `origin`. */
 export abstract class PatternParser<P extends Pattern> {
   protected readonly text: string;
   protected at = 0;
   protected flags: Flags = NO_FLAGS;
+  private readonly origin: number;
   private depth = 0;
 
-  constructor(text: string) {
+  constructor(text: string, origin: number) {
     this.text = text;
+    this.origin = origin;
   }
 
   /** Parses the whole text. */
@@ -56,7 +58,7 @@ export abstract class PatternParser<P extends Pattern> {
   protected abstract quantifierMode(stacked: number): Quantifier["mode"];
 
   protected error(why: string, at = this.at): Error {
-    return new Error(`${why} at offset ${at}`);
+    return new Error(`${why} at offset ${Math.max(0, at - this.origin)}`);
   }
 
   protected get next(): string {
