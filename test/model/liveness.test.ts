@@ -152,6 +152,69 @@ describe("what is live", () => {
   });
 });
 
+/** The live names as composefs-rs finds them: a named stream is followed while some link leads to its object. */
+function liveByLinks({ streams = {}, streamLinks = {}, streamRefs = {} }: Model): Set<string> {
+  const found = new Set<string>();
+  const entryOf = new Map(Object.entries(streamLinks).map(([entry, object]) => [object, entry]));
+  const asked = new Set<string>();
+  const pending = Object.values(streamRefs);
+  for (let entry = pending.pop(); entry !== undefined; entry = pending.pop()) {
+    if (asked.has(entry)) continue;
+    asked.add(entry);
+    const object = streamLinks[entry]!;
+    found.add(object);
+    for (const one of streams[object]?.objects ?? []) found.add(one);
+    for (const named of streams[object]?.named ?? []) {
+      found.add(named);
+      if (entryOf.has(named)) pending.push(entryOf.get(named)!);
+    }
+  }
+  return found;
+}
+
+describe("beside composefs-rs", () => {
+  const OBJECTS = Array.from({ length: 12 }, (_, i) => `o${i}`);
+  const STREAMS = Array.from({ length: 8 }, (_, i) => `s${i}`);
+  const stream = fc.record({
+    objects: fc.subarray(OBJECTS),
+    named: fc.subarray([...STREAMS, "erofs"], { maxLength: 3 }),
+  });
+  const streams = fc
+    .tuple(...STREAMS.map(() => stream))
+    .map((all) => Object.fromEntries(all.map((one, i) => [STREAMS[i]!, one])));
+  const refs = fc
+    .subarray(STREAMS, { minLength: 1, maxLength: 3 })
+    .map((all) => Object.fromEntries(all.map((name) => [`ref-${name}`, `link-${name}`])));
+  const namesOf = (model: Model) =>
+    new Set(live(model, [...OBJECTS, ...STREAMS, "erofs"].join(" ")).split(" "));
+
+  test("the same is live where every stream has its link", () => {
+    const streamLinks = Object.fromEntries(STREAMS.map((name) => [`link-${name}`, name]));
+    fc.assert(
+      fc.property(streams, refs, (all, streamRefs) => {
+        const model = { streams: all, streamLinks, streamRefs };
+        expect(namesOf(model)).toEqual(liveByLinks(model));
+      }),
+    );
+  });
+
+  test("nothing less is, and all that it needs, where links have gone elsewhere", () => {
+    const targets = fc.tuple(...STREAMS.map(() => fc.constantFrom(...STREAMS)));
+    fc.assert(
+      fc.property(streams, refs, targets, (all, streamRefs, linked) => {
+        const links = STREAMS.map((name, i) => [`link-${name}`, linked[i]!]);
+        const model = { streams: all, streamLinks: Object.fromEntries(links), streamRefs };
+        const found = namesOf(model);
+        for (const name of liveByLinks(model)) expect(found).toContain(name);
+        for (const name of found) {
+          const { objects = [], named = [] } = (all as Record<string, Stream>)[name] ?? {};
+          for (const needed of [...objects, ...named]) expect(found).toContain(needed);
+        }
+      }),
+    );
+  });
+});
+
 describe("when it cannot be known, nothing is said", () => {
   test("a reference leads to nothing", () => {
     const { links } = build({ ...image, streamRefs: { "oci/a": "gone", b: "m" } });
