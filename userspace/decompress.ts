@@ -20,6 +20,14 @@ export function layerCompression(mediaType: string): Compression | undefined {
   return match === null ? undefined : ((match[1] ?? "none") as Compression);
 }
 
+/** How data is compressed, by its first bytes; no file name at the start of a tar archive looks like that. */
+export function detectCompression(start: Uint8Array): Compression {
+  const [a, b, c, d] = start;
+  if (a === 0x1f && b === 0x8b) return "gzip";
+  if (a === 0x28 && b === 0xb5 && c === 0x2f && d === 0xfd) return "zstd";
+  return "none";
+}
+
 /**
  * Decompresses bytes as they arrive: gzip of one or more members, zstd of one or more frames.
  * Throws what the source throws, and an error if the data is damaged or cut off.

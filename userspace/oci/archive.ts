@@ -5,21 +5,22 @@
  */
 import {
   closeSync,
-  createReadStream,
   fstatSync,
   mkdtempSync,
   openSync,
+  read,
   readSync,
   rmdirSync,
   unlinkSync,
   writeFileSync,
 } from "node:fs";
 import { join, posix } from "node:path";
+import { promisify } from "node:util";
 import { display, toText } from "../../src/formats/bytestring.ts";
 import { BLOCK_SIZE } from "../../src/formats/tar/header.ts";
 import { MEMBER_TYPES, type TarMember } from "../../src/formats/tar/member.ts";
 import { TarScanner } from "../../src/formats/tar/scanner.ts";
-import { type Compression, decompress } from "../decompress.ts";
+import { type Compression, decompress, detectCompression } from "../decompress.ts";
 import { largeTemporaryDirectory } from "./temporary.ts";
 
 /** Where a file's content is in the archive, in bytes. */
@@ -103,36 +104,19 @@ export class Archive {
     return bytes;
   }
 
-  async *stream(
-    { offset, size }: ArchiveFile,
-    signal?: AbortSignal,
-  ): AsyncGenerator<Uint8Array, void, undefined> {
-    if (size === 0) return;
-    yield* createReadStream("", {
-      fd: this.#fd,
-      autoClose: false,
-      start: offset,
-      end: offset + size - 1,
-      highWaterMark: READ_SIZE,
-      ...(signal === undefined ? {} : { signal }),
-    }) as AsyncIterable<Uint8Array>;
+  stream(file: ArchiveFile, signal?: AbortSignal): AsyncGenerator<Uint8Array, void, undefined> {
+    return readRange(this.#fd, file.offset, file.size, signal);
   }
 
   /** How the content of a file is compressed, by its first bytes. */
-  compression({ offset, size }: ArchiveFile): Compression {
-    return size < MAGIC_SIZE ? "none" : compressionAt(this.#fd, offset);
+  compression({ offset }: ArchiveFile): Compression {
+    return compressionAt(this.#fd, offset);
   }
 }
 
-const MAGIC_SIZE = 4;
-
 function compressionAt(fd: number, offset: number): Compression {
-  const magic = new Uint8Array(MAGIC_SIZE);
-  readFully(fd, magic, offset);
-  const [a, b, c, d] = magic;
-  if (a === 0x1f && b === 0x8b) return "gzip";
-  if (a === 0x28 && b === 0xb5 && c === 0x2f && d === 0xfd) return "zstd";
-  return "none";
+  const start = new Uint8Array(4);
+  return detectCompression(start.subarray(0, readFully(fd, start, offset)));
 }
 
 /** Copies what is read from `fd` into a temporary file that has no name any more, decompressed. */
@@ -143,13 +127,32 @@ async function spool(fd: number, compression: Compression): Promise<number> {
   try {
     unlinkSync(name);
     rmdirSync(directory);
-    const source = createReadStream("", { fd, autoClose: false, highWaterMark: READ_SIZE });
-    for await (const chunk of decompress(source as AsyncIterable<Uint8Array>, compression))
+    for await (const chunk of decompress(readRange(fd, null, Infinity), compression))
       writeFileSync(spooled, chunk);
     return spooled;
   } catch (error) {
     closeSync(spooled);
     throw error;
+  }
+}
+
+const readAsync = promisify(read);
+
+/** Up to `size` bytes from an offset on; from where the descriptor stands, if that is `null`. */
+async function* readRange(
+  fd: number,
+  offset: number | null,
+  size: number,
+  signal?: AbortSignal,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  for (let done = 0; done < size; ) {
+    signal?.throwIfAborted();
+    const chunk = new Uint8Array(Math.min(READ_SIZE, size - done));
+    const position = offset === null ? null : offset + done;
+    const { bytesRead } = await readAsync(fd, chunk, 0, chunk.length, position);
+    if (bytesRead === 0) return;
+    done += bytesRead;
+    yield chunk.subarray(0, bytesRead);
   }
 }
 
@@ -203,7 +206,7 @@ function entryOf(member: TarMember, offset: number, archiveSize: number): Entry 
       return { type: "link", target: normal(toText(member.linkTarget) ?? "") };
     case "symlink": {
       const target = toText(member.linkTarget) ?? "";
-      return { type: "link", target: normal(posix.join(posix.dirname(textOf(member)), target)) };
+      return { type: "link", target: normal(posix.resolve(`/${textOf(member)}`, "..", target)) };
     }
     default:
       return undefined;

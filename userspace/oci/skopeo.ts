@@ -6,14 +6,15 @@ import { spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import type { ImagePlatform } from "../../src/formats/oci.ts";
+import { type ImagePlatform, parseManifest } from "../../src/formats/oci.ts";
+import { detectCompression, layerCompression } from "../decompress.ts";
 import { openDirectory } from "./directory.ts";
-import { openDockerArchive } from "./docker-archive.ts";
+import { readStream } from "./layout.ts";
 import { receiveManifest } from "./manifest-receiver.ts";
 import type { Policy } from "./policy.ts";
 import type { ForeignReference, Reference } from "./reference.ts";
 import { TemporaryDirectory } from "./temporary.ts";
-import { type ManifestBytes, type Transport, withMethods } from "./transport.ts";
+import { type ManifestBytes, sha256Digest, type Transport, withMethods } from "./transport.ts";
 
 export interface SkopeoOptions {
   /** `undefined`: there is none on this machine. */
@@ -68,8 +69,22 @@ export async function openThroughSkopeo(
 ): Promise<Transport> {
   const directory = new TemporaryDirectory();
   try {
-    const transport = await copyTo(join(directory.path, "image"), reference, options);
+    const path = join(directory.path, "image");
+    // images of users live in a user namespace
+    const rootless = reference.transport === "containers-storage" && process.getuid?.() !== 0;
+    await runSkopeo([
+      ...(rootless ? ["podman", "unshare"] : []),
+      "skopeo",
+      ...globalOptions(options),
+      "copy",
+      reference.source,
+      `dir:${path}`,
+    ]);
+    const source = `dir:${path}`;
+    const transport = await openDirectory({ transport: "dir", source, directory: path });
+    const root = await withTrueMediaTypes(await transport.root(), path);
     return withMethods(transport, {
+      root: async () => root,
       async close() {
         await transport.close();
         directory.close();
@@ -81,33 +96,33 @@ export async function openThroughSkopeo(
   }
 }
 
-async function copyTo(
-  path: string,
-  reference: ForeignReference,
-  options: SkopeoOptions,
-): Promise<Transport> {
-  // what the Docker daemon gives is of that kind in the first place, and says truly how layers are compressed
-  const archive = reference.transport === "docker-daemon";
-  const source = `${archive ? "docker-archive" : "dir"}:${path}`;
-  // images of users live in a user namespace
-  const rootless = reference.transport === "containers-storage" && process.getuid?.() !== 0;
-  await runSkopeo([
-    ...(rootless ? ["podman", "unshare"] : []),
-    "skopeo",
-    ...globalOptions(options),
-    "copy",
-    reference.source,
-    source,
-  ]);
-  return archive
-    ? openDockerArchive({
-        transport: "docker-archive",
-        source,
-        file: path,
-        name: undefined,
-        index: undefined,
-      })
-    : openDirectory({ transport: "dir", source, directory: path });
+/**
+ * The manifest of a directory, whose layers' media types say how they are compressed: skopeo gives layers that were
+ * compressed once without compression, but passes on what the manifest said.
+ */
+async function withTrueMediaTypes(root: ManifestBytes, directory: string): Promise<ManifestBytes> {
+  const document = JSON.parse(Buffer.from(root.bytes).toString()) as { layers: object[] };
+  const { layers } = parseManifest(root.bytes, "manifest");
+  let changed = false;
+  for (const [index, { mediaType, digest }] of layers.entries()) {
+    const path = join(directory, digest.slice(digest.indexOf(":") + 1));
+    const compression = detectCompression(await firstBytes(path));
+    const stated = layerCompression(mediaType);
+    if (stated === undefined || stated === compression) continue;
+    changed = true;
+    const plain = mediaType.replace(/[+.](?:gzip|zstd)$/, "");
+    const mark = plain.startsWith("application/vnd.oci.") ? "+" : ".";
+    const suffix = compression === "none" ? "" : mark + compression;
+    document.layers[index] = { ...document.layers[index], mediaType: plain + suffix };
+  }
+  if (!changed) return root;
+  const bytes = new Uint8Array(Buffer.from(JSON.stringify(document)));
+  return { ...root, bytes, digest: sha256Digest(bytes) };
+}
+
+async function firstBytes(path: string): Promise<Uint8Array> {
+  for await (const chunk of readStream(path, undefined)) return chunk;
+  return new Uint8Array();
 }
 
 function globalOptions({ policy, platform }: SkopeoOptions): string[] {
