@@ -1,6 +1,7 @@
 /** `cfsboot repo gc` */
 import type { Command } from "commander";
 import type { GcResult } from "../repository/gc.ts";
+import { describeError } from "./errors.ts";
 import { addExamples } from "./example.ts";
 import { openRepositoryAt, repoOption, repositoryPath, waiting } from "./repository.ts";
 
@@ -31,6 +32,7 @@ export function registerGc(repo: Command): void {
 
 async function gc(flags: GcFlags): Promise<void> {
   const { collectGarbage } = await import("../repository/gc.ts");
+  const { completeRewrites } = await import("../oci/commit.ts");
   const path = repositoryPath(flags.repo);
   using repository = await openRepositoryAt(flags.repo);
   let result: GcResult;
@@ -38,6 +40,14 @@ async function gc(flags: GcFlags): Promise<void> {
     result = collectGarbage(repository, {
       dryRun: flags.dryRun,
       roots: flags.root,
+      prepare: () => {
+        try {
+          completeRewrites(repository);
+        } catch (error) {
+          // what an interrupted run has left stays, and holds what it holds
+          process.stderr.write(`cfsboot: warning: ${describeError(error).message}\n`);
+        }
+      },
       onWait: waiting(path),
     });
   } catch (error) {

@@ -177,8 +177,8 @@ function addImages(
   repository.removeRef("streams", ref);
 }
 
-/** Completes rewrites that did not come to their end. */
-function completeRewrites(repository: Repository): void {
+/** Completes rewrites of configs that did not come to their end; their references go, so that they hold nothing any more. */
+export function completeRewrites(repository: Repository): void {
   for (const { name } of repository.listRefs("streams", REWRITE_DIRECTORY)) {
     rewriteManifests(repository, name.slice(REWRITE_DIRECTORY.length + 1));
     repository.removeRef("streams", name);

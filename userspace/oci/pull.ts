@@ -17,7 +17,7 @@ import { tagRef } from "../../src/formats/oci-tag.ts";
 import { CONTENT_TYPES } from "../../src/formats/splitstream.ts";
 import { layerCompression } from "../decompress.ts";
 import type { Repository } from "../repository/repository.ts";
-import { commitImages } from "./commit.ts";
+import { commitImages, completeRewrites } from "./commit.ts";
 import { openImage, type StoredImage, tagImage } from "./image.ts";
 import { importLayers, type LayerProgress, type LayerWork } from "./import-layers.ts";
 import { type ImportStats, layerContentId } from "./layer.ts";
@@ -110,6 +110,7 @@ export async function pull(
 
   // From here on all of it happens in one go: another pull of the same image in this process does not come between.
   progress.committing?.();
+  completeRewrites(repository);
   writeDocuments(repository, { digest, bytes, manifest }, config);
   let images: Images = { image: undefined, bootImage: undefined };
   if (!artifact) {

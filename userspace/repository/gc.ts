@@ -15,6 +15,8 @@ export interface GcOptions {
   readonly dryRun?: boolean;
   /** Names of streams and images that are kept, with all that they need, as if a reference led to them. */
   readonly roots?: readonly string[];
+  /** Called first, when nobody else has the repository open; not for a dry run. */
+  readonly prepare?: () => void;
   /** Called once if another process uses the repository and must be waited for. */
   readonly onWait?: () => void;
 }
@@ -39,9 +41,13 @@ export interface GcResult {
  * interrupted run leaves nothing but more garbage.
  */
 export function collectGarbage(repository: Repository, options: GcOptions = {}): GcResult {
-  const { dryRun = false, onWait } = options;
-  const collect = () => sweep(repository, options);
-  return dryRun ? collect() : repository.exclusively(collect, onWait);
+  const { dryRun = false, prepare, onWait } = options;
+  if (dryRun) return sweep(repository, options);
+  const collect = () => {
+    prepare?.();
+    return sweep(repository, options);
+  };
+  return repository.exclusively(collect, onWait);
 }
 
 function sweep(repository: Repository, { dryRun = false, roots = [] }: GcOptions): GcResult {
