@@ -9,6 +9,7 @@ import { join } from "node:path";
 import { type ImagePlatform, parseManifest } from "../../src/formats/oci.ts";
 import { detectCompression, layerCompression } from "../decompress.ts";
 import { openDirectory } from "./directory.ts";
+import { isLoopback } from "./http.ts";
 import { readStream } from "./layout.ts";
 import { receiveManifest } from "./manifest-receiver.ts";
 import type { Policy } from "./policy.ts";
@@ -140,7 +141,9 @@ function sourceOptions(
   directory: string,
 ): string[] {
   if (reference.transport !== "docker") return [];
-  const options = tlsVerify === undefined ? [] : [`--src-tls-verify=${tlsVerify}`];
+  // this machine itself may speak HTTP: skopeo would not ask that way
+  const verify = isLoopback(new URL(`http://${reference.registry}`).hostname) ? false : tlsVerify;
+  const options = verify === undefined ? [] : [`--src-tls-verify=${verify}`];
   if (creds !== undefined) {
     // not as an argument, which everybody can see
     const file = join(directory, "source.json");
