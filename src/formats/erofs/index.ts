@@ -1,4 +1,5 @@
 /** EROFS images of composefs: trees to bytes and back. */
+export { type CInput, type Home, holdsWhiteout, NO_C_INPUT } from "./c-input.ts";
 export { ErofsImage } from "./image.ts";
 export type { ErofsFormat } from "./layout.ts";
 export { erofsObjects } from "./objects.ts";

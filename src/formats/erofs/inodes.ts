@@ -9,6 +9,7 @@ import {
   type Stat,
   sortedEntries,
 } from "../tree.ts";
+import type { CInput, Home } from "./c-input.ts";
 import { checkTree, isWhiteout } from "./check-tree.ts";
 import { CONTENT_FILE_TYPE, type ErofsFormat, FILE_TYPE, type FileType } from "./layout.ts";
 import { metacopy } from "./metacopy.ts";
@@ -44,8 +45,9 @@ const NO_VERITY = "" as ByteString;
 export function collectInodes(
   tree: Directory,
   format: ErofsFormat,
+  cInput?: CInput,
 ): { inodes: Inode[]; xattrs: XattrTable } {
-  const collector = new Collector(tree, format);
+  const collector = new Collector(tree, format, cInput);
   if (format === 2) collector.depthFirst(tree);
   else collector.breadthFirst(tree);
   return collector;
@@ -55,13 +57,15 @@ class Collector {
   readonly inodes: Inode[] = [];
   readonly xattrs: XattrTable;
   readonly #format: ErofsFormat;
+  readonly #cInput: CInput | undefined;
   readonly #links: Map<Leaf, number>;
   /** Inodes of leaves that have more than one name. */
   readonly #linked = new Map<Leaf, Inode>();
 
-  constructor(tree: Directory, format: ErofsFormat) {
+  constructor(tree: Directory, format: ErofsFormat, cInput: CInput | undefined) {
     this.#links = checkTree(tree, format);
     this.#format = format;
+    this.#cInput = cInput;
     this.xattrs = new XattrTable(format);
   }
 
@@ -78,10 +82,11 @@ class Collector {
 
   /**
    * Formats 0 and 1: directory by directory, level by level. A leaf with several names is listed with the directory
-   * that holds the first of them in depth-first order, the order of dump files, which need not be the first here.
+   * that holds the first of them in depth-first order, the order of dump files, which need not be the first here. What
+   * the C tools read says itself which one it is.
    */
   breadthFirst(tree: Directory): void {
-    const owners = this.#linkOwners(tree);
+    const homes = this.#cInput?.homes ?? this.#firstNames(tree);
     const root = this.#list(this.#directory(tree));
     const queue = [{ directory: tree, inode: root, parent: root }];
     for (const { directory, inode, parent } of queue) {
@@ -94,11 +99,11 @@ class Collector {
           entries.push({ name, inode: child });
           continue;
         }
-        const owner = owners.get(node);
-        const child =
-          owner === undefined || owner === directory ? this.#listOnce(node) : this.#leaf(node);
+        const home = homes.get(node);
+        const isHome = home === undefined || (home.directory === directory && home.name === name);
+        const child = isHome ? this.#listOnce(node) : this.#leaf(node);
         entries.push({ name, inode: child });
-        if (isWhiteout(node.content) && !(directory === tree && isStub(tree.stat, name, node))) {
+        if (isWhiteout(node.content) && !(directory === tree && this.#isStub(tree, name, node))) {
           this.#escapeWhiteout(child);
           hasWhiteouts = true;
         }
@@ -110,17 +115,25 @@ class Collector {
     for (const { xattrs } of this.inodes) xattrs.sort(XattrTable.compare);
   }
 
-  /** For each leaf with several names: the directory of the first one, depth first. */
-  #linkOwners(tree: Directory): Map<Leaf, Directory> {
-    const owners = new Map<Leaf, Directory>();
+  /** A whiteout that the tree has is taken for a stub if it looks like one; not so by the C tools. */
+  #isStub(tree: Directory, name: ByteString, leaf: Leaf): boolean {
+    if (this.#cInput !== undefined && tree.entries.has(name)) return false;
+    return isStub(tree.stat, name, leaf);
+  }
+
+  /** For each leaf with several names: the first one, depth first. */
+  #firstNames(tree: Directory): Map<Leaf, Home> {
+    const homes = new Map<Leaf, Home>();
     const visit = (directory: Directory) => {
-      for (const [, node] of sortedEntries(directory)) {
+      for (const [name, node] of sortedEntries(directory)) {
         if (node.type === "directory") visit(node);
-        else if (this.#links.get(node)! > 1 && !owners.has(node)) owners.set(node, directory);
+        else if (this.#links.get(node)! > 1 && !homes.has(node)) {
+          homes.set(node, { directory, name });
+        }
       }
     };
     if ([...this.#links.values()].some((count) => count > 1)) visit(tree);
-    return owners;
+    return homes;
   }
 
   #list(inode: Inode): Inode {
@@ -141,14 +154,18 @@ class Collector {
   #leaf(leaf: Leaf): Inode {
     const known = this.#linked.get(leaf);
     if (known !== undefined) return known;
-    const inode = this.#create(leaf.stat, CONTENT_FILE_TYPE[leaf.content.type], leaf.content);
-    inode.nlink = this.#links.get(leaf) ?? 1; // stubs are not counted
-    if (inode.nlink > 1) this.#linked.set(leaf, inode);
+    const content = this.#cInput === undefined ? leaf.content : contentInC(leaf.content);
+    const redirect = this.#cInput?.redirects.get(leaf);
+    const inode = this.#create(leaf.stat, CONTENT_FILE_TYPE[content.type], content, redirect);
+    const names = this.#links.get(leaf) ?? 1; // stubs are not counted
+    inode.nlink = this.#cInput?.links.get(leaf) ?? names;
+    if (names > 1) this.#linked.set(leaf, inode);
     return inode;
   }
 
-  #create(stat: Stat, fileType: FileType, content: Inode["content"]): Inode {
-    const xattrs = overlayXattrs(content).map(([name, value]) => this.xattrs.use(name, value));
+  #create(stat: Stat, fileType: FileType, content: Inode["content"], redirect?: ByteString): Inode {
+    const stored = overlayXattrs(content, redirect);
+    const xattrs = stored.map(([name, value]) => this.xattrs.use(name, value));
     for (const [name, value] of [...stat.xattrs].sort(([a], [b]) => (a < b ? -1 : 1))) {
       xattrs.push(this.xattrs.use(escapeXattrName(name), fromBytes(value)));
     }
@@ -162,7 +179,12 @@ class Collector {
   }
 
   #mark(inode: Inode, markers: readonly { name: ByteString; value: ByteString }[]): void {
-    for (const { name, value } of markers) inode.xattrs.push(this.xattrs.use(name, value));
+    for (const { name, value } of markers) {
+      // the C tools have one xattr of a name, composefs-rs adds a second one
+      const own = inode.xattrs.findIndex((xattr) => xattr.name === name);
+      if (this.#cInput !== undefined && own >= 0) inode.xattrs.splice(own, 1)[0]!.uses--;
+      inode.xattrs.push(this.xattrs.use(name, value));
+    }
   }
 }
 
@@ -178,13 +200,23 @@ function withStubs(tree: Directory): [ByteString, Node][] {
   return sortedEntries({ ...tree, entries: new Map([...tree.entries, ...missing]) });
 }
 
-/** What tells overlayfs where a file's content is. */
-function overlayXattrs(content: Inode["content"]): [ByteString, ByteString][] {
+/** The C tools write a file without content as an empty one, whether it has an object or not. */
+function contentInC(content: LeafContent): LeafContent {
+  return content.type === "external" && content.size === 0 ? EMPTY_FILE : content;
+}
+
+/** What tells overlayfs where a file's content is: the object of its digest, or what `redirect` says. */
+function overlayXattrs(
+  content: Inode["content"],
+  redirect: ByteString | undefined,
+): [ByteString, ByteString][] {
   if (content.type === "sparse") return [[XATTR.metacopy, NO_VERITY]];
   if (content.type !== "external") return [];
   const { digest, verity } = content;
-  return [
+  const target = redirect ?? (`/${objectPath(toHex(digest))}` as ByteString);
+  const stored: [ByteString, ByteString][] = [
     [XATTR.metacopy, verity ? metacopy(digest) : NO_VERITY],
-    [XATTR.redirect, `/${objectPath(toHex(digest))}` as ByteString],
   ];
+  if (target !== "") stored.push([XATTR.redirect, target]);
+  return stored;
 }

@@ -68,14 +68,15 @@ const MAX_U32 = 0xffffffff;
 /** A last piece of a file that is larger than this becomes a block. */
 const MAX_FILE_TAIL = BLOCK_SIZE / 2;
 
-/** Decides how each inode is stored, and where. */
+/** Decides how each inode is stored, and where. `signedTimes` is for the C tools: before 1970 is before 1970. */
 export function place(
   inodes: readonly Inode[],
   xattrs: XattrTable,
   format: ErofsFormat,
+  signedTimes: boolean,
 ): Placement {
   const shared = xattrs.share();
-  const buildTime = format === 2 ? { sec: 0n, nsec: 0 } : earliest(inodes);
+  const buildTime = format === 2 ? { sec: 0n, nsec: 0 } : earliest(inodes, signedTimes);
   const placed: PlacedInode[] = [];
   let end = INODES_AT;
   for (const inode of inodes) {
@@ -116,12 +117,12 @@ export function place(
   return { inodes: placed, buildTime, shared, sharedAt, imageBytes: blocksAt };
 }
 
-/** The least modification time, compared as the numbers without sign that are stored. */
-function earliest(inodes: readonly Inode[]): Timestamp {
+/** The least modification time, where seconds without a sign are compared as the numbers that are stored. */
+function earliest(inodes: readonly Inode[], signed: boolean): Timestamp {
   let least: Timestamp | undefined;
   let leastSec = 0n;
   for (const { stat } of inodes) {
-    const sec = BigInt.asUintN(64, stat.mtimeSec);
+    const sec = signed ? stat.mtimeSec : BigInt.asUintN(64, stat.mtimeSec);
     if (
       least === undefined ||
       sec < leastSec ||

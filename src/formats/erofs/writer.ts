@@ -3,6 +3,7 @@
  */
 import type { ByteString } from "../bytestring.ts";
 import type { Tree } from "../tree.ts";
+import type { CInput } from "./c-input.ts";
 import { writeDirents } from "./directory.ts";
 import { collectInodes, type Dirent, type Inode } from "./inodes.ts";
 import {
@@ -35,15 +36,17 @@ import { type Xattr, xattrCount } from "./xattr-table.ts";
 
 export interface WriteOptions {
   readonly format: ErofsFormat;
+  /** Writes what C's mkcomposefs writes where it differs from composefs-rs, in formats 0 and 1. */
+  readonly cInput?: CInput;
 }
 
 /**
  * The image of a tree, which is left as it is. A tree that no image can hold is an error that names the path: names,
  * targets, numbers out of bounds, whiteouts with several names, directories with two.
  */
-export function writeErofs(tree: Tree, { format }: WriteOptions): Uint8Array {
-  const { inodes, xattrs } = collectInodes(tree, format);
-  const placement = place(inodes, xattrs, format);
+export function writeErofs(tree: Tree, { format, cInput }: WriteOptions): Uint8Array {
+  const { inodes, xattrs } = collectInodes(tree, format, cInput);
+  const placement = place(inodes, xattrs, format, cInput !== undefined);
   if (placement.imageBytes > MAX_IMAGE) {
     throw new Error(`image of ${placement.imageBytes} bytes, at most ${MAX_IMAGE}`);
   }
