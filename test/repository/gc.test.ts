@@ -187,6 +187,22 @@ test("of a config that was rewritten, a manifest that names the older stream kee
   expect(repository.listImages()).toEqual([toHex(a.image)]);
 });
 
+test("streams with the header of the first releases are asked, too", () => {
+  using fixture = newRepository("insecure");
+  using repository = fixture.open();
+  const object = repository.storeObject(content("file")).digest;
+  const stream = streamOf("sha256", [object]);
+  const info = stream.slice(16, 32);
+  stream.copyWithin(18, 0, 12); // magic and version
+  stream.set(info, 0);
+  stream.set([0, 0], 16);
+  stream.set([1, 12], 30);
+  repository.writeStream("old", stream, { existing: "keep", ref: "old" });
+  collectGarbage(repository);
+  expect(has(fixture, object)).toBe(true);
+  expect(checkRepository(repository).findings).toEqual([]);
+});
+
 test("references are kept whatever bytes their names are of", () => {
   using fixture = newRepository("insecure");
   using repository = fixture.open();
