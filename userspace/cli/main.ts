@@ -1,58 +1,19 @@
 /**
- * The command line of `cfsboot`. Every noun is a module of this folder that registers its verbs; only the one that
- * is asked for is loaded.
+ * The command line of `cfsboot`. Only the noun that is asked for is loaded.
  *
  * Exit status: 0 done, 1 failed, 2 wrong usage.
  */
-import { Command, CommanderError } from "commander";
-import packageJson from "../../package.json" with { type: "json" };
+import { CommanderError } from "commander";
 import { describeError, isInternal, UsageError } from "./errors.ts";
-
-interface Noun {
-  register(program: Command): void;
-}
-
-/** In the order of `--help`. */
-const NOUNS: Readonly<Record<string, () => Promise<Noun>>> = {
-  repo: () => import("./repo.ts"),
-  image: () => import("./image.ts"),
-  mount: () => import("./mount.ts"),
-  erofs: () => import("./erofs.ts"),
-  fsverity: () => import("./fsverity.ts"),
-};
+import { loadProgram } from "./program.ts";
 
 /** Killed by SIGPIPE, as shells say it. */
 const EXIT_PIPE = 128 + 13;
 
-function createProgram(): Command {
-  const program = new Command("cfsboot")
-    .description("Boots Linux from a container image with every byte verified by the kernel.")
-    .version(`cfsboot ${packageJson.version}`, "--version", "print the version")
-    .option("--verbose", "show where errors come from")
-    .helpOption("-h, --help", "show this help")
-    .helpCommand("help [command]", "show help of a command")
-    .exitOverride()
-    .showHelpAfterError("hint: --help shows the usage")
-    .configureOutput({ outputError: (text, write) => write(`cfsboot: ${text}`) })
-    .configureHelp({ showGlobalOptions: true });
-  return program;
-}
-
-/** The noun is the first argument that is not an option: options before it have no values. */
-async function loadNouns(program: Command, argv: readonly string[]): Promise<void> {
-  const noun = argv.find((argument) => !argument.startsWith("-"));
-  const asked =
-    noun === undefined ? undefined : Object.hasOwn(NOUNS, noun) ? NOUNS[noun] : undefined;
-  for (const load of asked === undefined ? Object.values(NOUNS) : [asked]) {
-    (await load()).register(program);
-  }
-}
-
 /** Runs a command line and returns the exit status. */
 async function main(argv: readonly string[]): Promise<number> {
-  const program = createProgram();
   try {
-    await loadNouns(program, argv);
+    const program = await loadProgram(argv);
     await program.parseAsync(argv, { from: "user" });
     return 0;
   } catch (error) {

@@ -1,0 +1,42 @@
+/** The commands of `cfsboot`. Every noun is a module of this folder that registers its verbs. */
+import { Command } from "commander";
+import packageJson from "../../package.json" with { type: "json" };
+
+interface Noun {
+  register(program: Command): void;
+}
+
+/** In the order of `--help`. */
+const NOUNS: Readonly<Record<string, () => Promise<Noun>>> = {
+  repo: () => import("./repo.ts"),
+  image: () => import("./image.ts"),
+  mount: () => import("./mount.ts"),
+  erofs: () => import("./erofs.ts"),
+  fsverity: () => import("./fsverity.ts"),
+};
+
+/** The program with the noun that `argv` asks for, or with all of them if it asks for none that there is. */
+export async function loadProgram(argv: readonly string[]): Promise<Command> {
+  const program = createProgram();
+  // the noun is the first argument that is not an option: options before it have no values
+  const noun = argv.find((argument) => !argument.startsWith("-"));
+  const asked =
+    noun === undefined ? undefined : Object.hasOwn(NOUNS, noun) ? NOUNS[noun] : undefined;
+  for (const load of asked === undefined ? Object.values(NOUNS) : [asked]) {
+    (await load()).register(program);
+  }
+  return program;
+}
+
+function createProgram(): Command {
+  return new Command("cfsboot")
+    .description("Boots Linux from a container image with every byte verified by the kernel.")
+    .version(`cfsboot ${packageJson.version}`, "--version", "print the version")
+    .option("--verbose", "show where errors come from")
+    .helpOption("-h, --help", "show this help")
+    .helpCommand("help [command]", "show help of a command")
+    .exitOverride()
+    .showHelpAfterError("hint: --help shows the usage")
+    .configureOutput({ outputError: (text, write) => write(`cfsboot: ${text}`) })
+    .configureHelp({ showGlobalOptions: true });
+}
