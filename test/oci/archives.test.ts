@@ -15,14 +15,9 @@ import { join } from "node:path";
 import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, type TestContext, test } from "vitest";
 import { openArchive } from "../../userspace/oci/archive.ts";
-import { openSource } from "../../userspace/oci/open.ts";
-import { type PullResult, pull } from "../../userspace/oci/pull.ts";
-import { parseReference } from "../../userspace/oci/reference.ts";
-import { initRepository } from "../../userspace/repository/init.ts";
-import { openRepository } from "../../userspace/repository/repository.ts";
+import type { PullResult } from "../../userspace/oci/pull.ts";
 import { compress, type Image, image, type TarFile, tar, writeLayout } from "./fixtures/images.ts";
-
-const PLATFORM = { os: "linux", architecture: "amd64" };
+import { failure, makeRepository, pullInto } from "./fixtures/pulling.ts";
 
 const base = tar([{ path: "usr/" }, { path: "usr/a", data: "a".repeat(10_000) }]);
 const top = tar([{ path: "usr/" }, { path: "usr/b", data: "b".repeat(20_000) }]);
@@ -40,29 +35,9 @@ afterEach(() => rmSync(scratch, { recursive: true }));
 
 let repositories = 0;
 
-async function pullFresh(source: string): Promise<PullResult> {
-  const path = join(scratch, `repo${repositories++}`);
-  initRepository(path, { hash: "sha256", format: 1, insecure: true });
-  using repository = openRepository(path);
-  const places = { env: {}, uid: 0, system: [] };
-  const transport = await openSource(parseReference(source), { platform: PLATFORM, places });
-  try {
-    return await pull(repository, transport, { name: "x", platform: PLATFORM, bootable: false });
-  } finally {
-    await transport.close();
-  }
-}
-
-/** The message of a failure and of what caused it. */
-async function failure(promise: Promise<unknown>): Promise<string> {
-  try {
-    await promise;
-  } catch (error) {
-    const messages: string[] = [];
-    for (let at: unknown = error; at instanceof Error; at = at.cause) messages.push(at.message);
-    return messages.join(": ");
-  }
-  throw new Error("did not fail");
+function pullFresh(source: string): Promise<PullResult> {
+  const path = makeRepository(join(scratch, `repo${repositories++}`));
+  return pullInto(path, source);
 }
 
 function write(name: string, bytes: Uint8Array): string {

@@ -448,6 +448,49 @@ describe("authorization", () => {
           password: "h.io",
         });
         expect(() => find({ credHelpers: { "h.io": "../mine" } }, "h.io/x")).toThrow();
+        expect(() => find({ credHelpers: { "h.io": "none" } }, "h.io/x")).toThrow(
+          expect.objectContaining({
+            cause: new Error("credHelpers: docker-credential-none is not installed"),
+          }),
+        );
+      } finally {
+        vi.unstubAllEnvs();
+      }
+    });
+
+    test("a store is asked for all registries; what it does not have is in the file", () => {
+      writeFileSync(
+        join(directory, "docker-credential-store"),
+        `#!/bin/sh
+        read host
+        case $host in
+          h.io|https://index.docker.io/v1/) echo "{\\"Username\\":\\"u\\",\\"Secret\\":\\"$host\\"}";;
+          broken.io) exit 3;;
+          *) echo "credentials not found in native keychain"; exit 1;;
+        esac`,
+        { mode: 0o755 },
+      );
+      vi.stubEnv("PATH", `${directory}:${process.env.PATH}`);
+      try {
+        const auths = { "h.io": {}, "g.io": entry("u:p") };
+        const ask = (name: string) => find({ credsStore: "store", auths }, name);
+        expect(ask("h.io/x")).toEqual({ username: "u", password: "h.io" });
+        expect(ask("debian")).toMatchObject({ password: "https://index.docker.io/v1/" });
+        expect(ask("g.io/x")).toEqual({ username: "u", password: "p" });
+        expect(ask("f.io/x")).toBeUndefined();
+        expect(() => ask("broken.io/x")).toThrow(
+          expect.objectContaining({
+            cause: new Error("docker-credential-store get: exit status 3"),
+          }),
+        );
+        const location = parseReference("docker://h.io/x") as RegistryReference;
+        const env = { HOME: directory, XDG_RUNTIME_DIR: directory };
+        // as registries.conf lists them
+        const helpers = ["containers-auth.json", "store"];
+        expect(findCredentials(location, { helpers }, env)).toEqual({
+          username: "u",
+          password: "h.io",
+        });
       } finally {
         vi.unstubAllEnvs();
       }

@@ -3,6 +3,7 @@
  * a list of its own), and those that were set up for one registry; and those that show a registry who we are
  * (containers-certs.d(5)).
  */
+import { X509Certificate } from "node:crypto";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { createSecureContext, rootCertificates, type SecureContext } from "node:tls";
@@ -35,10 +36,12 @@ export function registryCertificates(
   for (const directory of directories(registry, env)) {
     const names = namesIn(directory);
     for (const name of names.filter((one) => one.endsWith(".crt")))
-      own.push(check(join(directory, name), (ca) => ({ ca })));
+      own.push(check(join(directory, name), (text) => new X509Certificate(text)));
     for (const name of clientPairs(directory, names)) {
-      const cert = check(join(directory, `${name}.cert`), (text) => ({ cert: text }));
-      const key = check(join(directory, `${name}.key`), (text) => ({ cert, key: text }));
+      const cert = check(join(directory, `${name}.cert`), (text) => new X509Certificate(text));
+      const key = check(join(directory, `${name}.key`), (text) =>
+        createSecureContext({ cert, key: text }),
+      );
       pairs.push({ cert, key });
     }
   }
@@ -71,11 +74,11 @@ function clientPairs(directory: string, names: readonly string[]): string[] {
   return pairs;
 }
 
-/** The text of a file that TLS accepts as what `use` makes of it. */
+/** The text of a file. Throws, naming it, what `use` throws. */
 function check(path: string, use: (text: string) => object): string {
   const text = readFileSync(path, "utf8");
   try {
-    createSecureContext(use(text));
+    use(text);
   } catch (error) {
     throw new Error(path, { cause: error });
   }

@@ -269,6 +269,19 @@ export function isTransient(error: unknown, patient: boolean): boolean {
   );
 }
 
+/** Whether nobody answered a request in time, however often it was tried. */
+export function isSilence(error: unknown): boolean {
+  return errorCodes(error).some(
+    (code) => code === "UND_ERR_CONNECT_TIMEOUT" || code === "UND_ERR_HEADERS_TIMEOUT",
+  );
+}
+
+const NO_TLS = [
+  "ERR_SSL_WRONG_VERSION_NUMBER",
+  "ERR_SSL_PACKET_LENGTH_TOO_LONG",
+  "ERR_SSL_HTTP_REQUEST",
+];
+
 const UNKNOWN_AUTHORITY = [
   "SELF_SIGNED_CERT_IN_CHAIN",
   "DEPTH_ZERO_SELF_SIGNED_CERT",
@@ -280,7 +293,13 @@ const UNKNOWN_AUTHORITY = [
 function plain(error: unknown): unknown {
   // one cause per address that was tried, and no message of its own
   if (error instanceof AggregateError && error.errors.length > 0) return plain(error.errors[0]);
-  const code = errorCodes(error).find((one) => UNKNOWN_AUTHORITY.includes(one));
+  const codes = errorCodes(error);
+  const noTls = codes.find((one) => NO_TLS.includes(one));
+  if (noTls !== undefined) {
+    const hint = "--tls-verify=false allows HTTP";
+    return Object.assign(new Error("whoever answers does not speak TLS"), { code: noTls, hint });
+  }
+  const code = codes.find((one) => UNKNOWN_AUTHORITY.includes(one));
   if (code === undefined) return error;
   // Node may add advice that is for those who run a script
   return Object.assign(new Error((error as Error).message.replace(/;.*/s, "")), {

@@ -107,6 +107,7 @@ async function openRegistries(
     return openRegistry(location, {
       tlsVerify: options.tlsVerify ?? !insecure,
       credentials,
+      env: places.env,
       retryDelay: options.retryDelay,
       idleTimeout: options.idleTimeout,
       attempts: mirror ? MIRROR_ATTEMPTS : undefined,

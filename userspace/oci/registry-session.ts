@@ -7,6 +7,7 @@ import {
   HttpClient,
   type HttpResponse,
   isLoopback,
+  isSilence,
   type SendOptions,
   statusError,
 } from "./http.ts";
@@ -18,6 +19,8 @@ export interface RegistryOptions {
   readonly credentials?: Credentials | undefined;
   /** Milliseconds before the first retry. */
   readonly retryDelay?: number | undefined;
+  /** Says where certificates are; the process's own. */
+  readonly env?: NodeJS.ProcessEnv | undefined;
   /** How often a request is tried. */
   readonly attempts?: number | undefined;
   /** Milliseconds without a byte after which a server is given up; a minute. */
@@ -38,7 +41,7 @@ export async function openSession(
 ): Promise<RegistrySession> {
   const http = new HttpClient({
     tlsVerify: options.tlsVerify,
-    trusted: registryCertificates(reference.registry),
+    trusted: registryCertificates(reference.registry, options.env),
     retryDelay: options.retryDelay,
     idleTimeout: options.idleTimeout,
     attempts: options.attempts,
@@ -72,8 +75,9 @@ async function ping(http: HttpClient, registry: string, tlsVerify: boolean) {
     base = plain;
     try {
       response = await http.send(plain);
-    } catch {
-      throw error; // HTTP was a second guess: the first answer is the one to report
+    } catch (second) {
+      // HTTP was a second guess: the first answer is the one to report, unless nobody ever spoke TLS there
+      throw isSilence(second) ? second : error;
     }
   }
   if (response.status === 200 || response.status === 401) return { base, response };

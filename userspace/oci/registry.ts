@@ -1,6 +1,6 @@
 /** Images in a registry (OCI distribution specification 1.1, Docker registry HTTP API v2), for reading. */
 import { MAX_MANIFEST, MEDIA_TYPES } from "../../src/formats/oci.ts";
-import { display, isTransient, readBody, statusError } from "./http.ts";
+import { display, isSilence, isTransient, readBody, statusError } from "./http.ts";
 import type { RegistryLocation } from "./reference.ts";
 import {
   openSession,
@@ -71,20 +71,25 @@ class Registry implements Transport {
 
   async #manifest(reference: string): Promise<ManifestBytes> {
     const url = this.#session.url(`manifests/${reference}`);
-    const response = await this.#session.send(url, { headers: { accept: MANIFEST_TYPES } });
-    if (response.status !== 200) throw await statusError(url, response);
-    let bytes: Uint8Array;
-    try {
-      bytes = await readBody(response, MAX_MANIFEST);
-    } catch (error) {
-      throw new Error(display(url), { cause: error });
+    for (let attempt = 1; ; attempt++) {
+      const response = await this.#session.send(url, { headers: { accept: MANIFEST_TYPES } });
+      if (response.status !== 200) throw await statusError(url, response);
+      let bytes: Uint8Array;
+      try {
+        bytes = await readBody(response, MAX_MANIFEST);
+      } catch (error) {
+        if (attempt > FRUITLESS_RESUMES || !isTransient(error, true))
+          throw new Error(display(url), { cause: error });
+        await this.#session.pause(attempt, undefined);
+        continue;
+      }
+      const digest = sha256Digest(bytes);
+      const stated = response.header("docker-content-digest");
+      if (stated?.startsWith("sha256:") && stated !== digest)
+        throw new Error(`${display(url)}: has the digest ${digest}; the registry states ${stated}`);
+      const mediaType = response.header("content-type")?.split(";")[0]?.trim();
+      return { bytes, mediaType, digest };
     }
-    const digest = sha256Digest(bytes);
-    const stated = response.header("docker-content-digest");
-    if (stated?.startsWith("sha256:") && stated !== digest)
-      throw new Error(`${display(url)}: has the digest ${digest}; the registry states ${stated}`);
-    const mediaType = response.header("content-type")?.split(";")[0]?.trim();
-    return { bytes, mediaType, digest };
   }
 
   /** A download that breaks off is taken up again where it stopped. */
@@ -106,8 +111,9 @@ class Registry implements Transport {
       } catch (error) {
         signal?.throwIfAborted();
         fruitless = at > before ? 0 : fruitless + 1;
-        if (!isTransient(error, true) || resumes === RESUMES || fruitless > FRUITLESS_RESUMES)
-          throw error;
+        // who has kept silent for several requests is not asked for as many again
+        const hopeless = !isTransient(error, true) || isSilence(error);
+        if (hopeless || resumes === RESUMES || fruitless > FRUITLESS_RESUMES) throw error;
         await this.#session.pause(Math.max(1, fruitless), signal);
       }
     }
