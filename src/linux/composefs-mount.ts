@@ -2,7 +2,7 @@
  * Mounting composefs: an EROFS image that holds the tree, and an overlay that finds the content of its files in
  * directories of objects.
  */
-import { MOUNT_ATTR_RDONLY } from "./constants.ts";
+import { AT_EMPTY_PATH, MOUNT_ATTR_IDMAP, MOUNT_ATTR_RDONLY } from "./constants.ts";
 import { createMount, type FsSetting, isRefused } from "./fs-context.ts";
 import { HintedError } from "./hint.ts";
 import type { Fd, Linux } from "./linux.ts";
@@ -28,6 +28,8 @@ export interface ComposefsMountOptions {
   /** For a writable mount. */
   readonly upper?: { readonly dir: Fd; readonly work: Fd };
   readonly readOnly: boolean;
+  /** The user namespace whose mapping of users and groups the image is shown with. */
+  readonly userns?: Fd;
   /** `auto` (what is meant when absent) tries what the kernel can; the others are for tests and odd kernels. */
   readonly erofs?: ErofsWay | "auto";
   readonly layers?: LayerWay | "auto";
@@ -45,6 +47,10 @@ export function mountComposefs(linux: Linux, options: ComposefsMountOptions): Co
   const erofs = mountErofs(linux, options.image, options.erofs ?? "auto");
   const temporary = new TemporaryMounts(linux);
   try {
+    if (options.userns !== undefined) {
+      const mapping = { set: MOUNT_ATTR_IDMAP, userns: options.userns };
+      linux.mount_setattr(erofs.fd, "", AT_EMPTY_PATH, mapping);
+    }
     const settings: FsSetting[] = [
       ["metacopy", "on"],
       ["redirect_dir", "on"],

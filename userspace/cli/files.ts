@@ -68,3 +68,13 @@ export function printLines(lines: Iterable<string>): void {
   }
   process.stdout.write(pending);
 }
+
+/** Runs `work`; its errors name what it is about. Errors of the system name the path themselves. */
+export async function within<T>(what: string, work: () => T | Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (error instanceof Error && "syscall" in error && "path" in error) throw error;
+    throw new Error(what, { cause: error });
+  }
+}

@@ -6,12 +6,15 @@
 import { CommanderError } from "commander";
 import { describeError, isInternal, UsageError } from "./errors.ts";
 import { loadProgram } from "./program.ts";
+import { findTool, type Tool } from "./tool.ts";
 
 /** Killed by SIGPIPE, as shells say it. */
 const EXIT_PIPE = 128 + 13;
 
-/** Runs a command line and returns the exit status. */
-async function main(argv: readonly string[]): Promise<number> {
+/** Runs a command line and returns the exit status. `name` is the path that the program was started by. */
+async function main(name: string | undefined, argv: readonly string[]): Promise<number> {
+  const found = await findTool(name, argv);
+  if (found !== undefined) return runTool(found.tool, found.args);
   try {
     const program = await loadProgram(argv);
     await program.parseAsync(argv, { from: "user" });
@@ -22,11 +25,27 @@ async function main(argv: readonly string[]): Promise<number> {
   }
 }
 
+/** Another tool: wrong usage is an error like any other to those who run it. */
+async function runTool(tool: Tool, args: readonly string[]): Promise<number> {
+  if (args.includes("--help") || args.includes("-h")) {
+    process.stdout.write(tool.usage);
+    return 0;
+  }
+  try {
+    await tool.run(args);
+    return 0;
+  } catch (error) {
+    report(error, tool.name);
+    if (error instanceof UsageError) process.stderr.write(tool.usage);
+    return 1;
+  }
+}
+
 /** Prints an error, once, and returns the exit status that it stands for. */
-function report(error: unknown): number {
+function report(error: unknown, prefix = "cfsboot: error"): number {
   const { message, hints, stacks } = describeError(error);
   const verbose = process.argv.includes("--verbose");
-  const lines = [`cfsboot: error: ${message}`];
+  const lines = [`${prefix}: ${message}`];
   for (const hint of hints) lines.push(`hint: ${hint}`);
   if (verbose) lines.push(...stacks);
   else if (isInternal(error)) lines.push("hint: this is a fault in cfsboot; --verbose shows where");
@@ -51,4 +70,4 @@ process.stdout.on("error", outputFailed);
 process.stderr.on("error", () => {}); // nobody is left to be told
 process.on("uncaughtException", (error) => exit(report(error)));
 
-exit(await main(process.argv.slice(2)));
+exit(await main(process.argv[1], process.argv.slice(2)));

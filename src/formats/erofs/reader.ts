@@ -1,7 +1,7 @@
 /** Reads EROFS images of composefs back into trees. */
 import { type ByteString, display, fromBytes } from "../bytestring.ts";
 import { digestOfObjectPath } from "../digest.ts";
-import type { Directory, Leaf, LeafContent, Stat, Tree } from "../tree.ts";
+import type { Directory, Leaf, LeafContent, Node, Stat, Tree } from "../tree.ts";
 import { ErofsImage, imageError, type StoredInode } from "./image.ts";
 import { FILE_TYPE, LAYOUT, MAX_INLINE_V2, MAX_SYMLINK, MAX_SYMLINK_V2 } from "./layout.ts";
 import { parseMetacopy } from "./metacopy.ts";
@@ -25,6 +25,15 @@ import {
  */
 export function readErofs(bytes: Uint8Array): Tree {
   return new Reader(new ErofsImage(bytes)).read();
+}
+
+/** As `readErofs`, and the inode that each node of the tree is from. */
+export function readErofsInodes(bytes: Uint8Array): {
+  readonly tree: Tree;
+  readonly inodes: ReadonlyMap<Node, StoredInode>;
+} {
+  const reader = new Reader(new ErofsImage(bytes));
+  return { tree: reader.read(), inodes: reader.inodes() };
 }
 
 class Reader {
@@ -63,6 +72,12 @@ class Reader {
       stat.xattrs = ownXattrs(without(inode.xattrs, markers));
     }
     return root!;
+  }
+
+  /** After `read`. */
+  inodes(): Map<Node, StoredInode> {
+    const read: [StoredInode, Node][] = [...this.#directories, ...this.#leaves];
+    return new Map(read.map(([inode, node]) => [node, inode]));
   }
 
   #isStub(parent: StoredInode, name: ByteString, inode: StoredInode): boolean {
