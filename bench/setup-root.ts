@@ -6,7 +6,6 @@
  * Prints a table. Times are from before the fork to after the wait and include all mounts; "an empty program" is what of
  * it the measuring costs.
  */
-import { execFileSync, spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -17,11 +16,12 @@ import {
   type PhysicalRoot,
   removeAll,
 } from "../test/initrd/physical-root.ts";
+import { compileStatic, Measure } from "./measure/measure.ts";
 
 const here = fileURLToPath(new URL(".", import.meta.url));
 const program = join(here, "../dist/composefs-setup-root");
 const scratch = mkdtempSync(join(tmpdir(), "bench-setup-root-"));
-const measure = join(scratch, "measure");
+const measure = new Measure(scratch);
 
 interface Measured {
   /** Microseconds, ascending. */
@@ -31,28 +31,18 @@ interface Measured {
 }
 
 function run(runs: number, umount: string, command: readonly string[]): Measured {
-  const { status, stdout, stderr } = spawnSync(
-    "unshare",
-    ["-m", "--propagation", "private", measure, String(runs), umount, ...command],
-    { encoding: "utf8" },
-  );
-  if (status !== 0) throw new Error(`${command.join(" ")}: ${stderr}`);
-  const rows = stdout
-    .trim()
-    .split("\n")
-    .map((line) => line.split(" ").map(Number));
+  const wrapper = ["unshare", "-m", "--propagation", "private"];
+  const rows = measure.run(command, { runs, umount, wrapper });
   return {
-    times: rows.map(([ns = 0]) => ns / 1000).sort((a, b) => a - b),
-    peak: Math.max(...rows.map(([, kib = 0]) => kib)),
+    times: rows.map(({ microseconds }) => microseconds).sort((a, b) => a - b),
+    peak: Math.max(...rows.map(({ peak }) => peak)),
   };
 }
 
 function build(): string {
-  const flags = ["-static", "-O2", "-o"];
-  execFileSync("musl-gcc", [...flags, measure, join(here, "measure.c")]);
   const empty = join(scratch, "empty");
   writeFileSync(`${empty}.c`, "int main(void) { return 0; }\n");
-  execFileSync("musl-gcc", [...flags, empty, `${empty}.c`]);
+  compileStatic(`${empty}.c`, empty);
   return empty;
 }
 
