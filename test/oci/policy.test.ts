@@ -16,7 +16,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, type TestContext, te
 import { receiveManifest } from "../../userspace/oci/manifest-receiver.ts";
 import { judge, loadPolicy, parsePolicy } from "../../userspace/oci/policy.ts";
 import { parseReference } from "../../userspace/oci/reference.ts";
-import { image, tar, writeLayout } from "./fixtures/images.ts";
+import { image, indexEntries, tar, writeLayout } from "./fixtures/images.ts";
 import { RegistryServer } from "./fixtures/registry-server.ts";
 
 const CFSBOOT = join(import.meta.dirname, "../../dist/cfsboot.mjs");
@@ -294,6 +294,28 @@ describe("pulls", () => {
     expect(await attempt("signed:v1", "bad")).toMatch(/rejected|[Ss]ignature/);
     server.manifests.set("v2", one.manifest);
     expect(await attempt("signed:v2", "good")).toContain("is not accepted");
+  });
+
+  test("of an image for several platforms, the one that is pulled must be signed", async (ctx) => {
+    needs(ctx);
+    const identity = { signedIdentity: { type: "matchRepository" } };
+    setPolicy({ "": [{ ...signedBy("good")[0], ...identity }] });
+    const foreign = image([{ tar: tar([{ path: "usr/" }]), compression: "none" }], {
+      architecture: "riscv64",
+    });
+    server.manifests.set(foreign.manifest.digest, foreign.manifest);
+    const images = [foreign, one].map((one, i) => ({
+      image: one,
+      platform: { os: "linux", architecture: ["riscv64", "amd64"][i]! },
+    }));
+    const index = { schemaVersion: 2, manifests: indexEntries(images) };
+    server.addManifest(index, "application/vnd.oci.image.index.v1+json", "multi");
+    const { status, stdout, stderr } = await pull("signed:multi");
+    expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
+    expect(JSON.parse(stdout).manifest_digest).toBe(one.manifest.digest);
+    const url = `docker://${server.host}/signed:multi`;
+    const other = await run({}, "image", "pull", url, "--platform=linux/riscv64");
+    expect(other.stderr).toContain("no signature exists");
   });
 
   test("a tag that goes on to another image in the meantime is not followed", async (ctx) => {

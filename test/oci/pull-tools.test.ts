@@ -242,6 +242,26 @@ describe("the command", () => {
     expect(status).toBe(2);
   });
 
+  test("a name that does not say where the image is: what it may mean is told", () => {
+    const config = join(scratch, "registries.conf");
+    writeFileSync(
+      config,
+      'unqualified-search-registries = ["a.example", "b.example"]\n[aliases]\ndebian = "docker.io/library/debian"\n',
+    );
+    const attempt = (name: string) =>
+      run({ CONTAINERS_REGISTRIES_CONF: config }, "image", "pull", name, "--repo", repo);
+    expect(attempt("debian:13")).toMatchObject({
+      status: 2,
+      stderr: `cfsboot: error: image reference "debian:13": expected one that says where the image is
+hint: did you mean docker://docker.io/library/debian:13?\n`,
+    });
+    expect(attempt("team/app").stderr).toContain(
+      "did you mean docker://a.example/team/app or docker://b.example/team/app?",
+    );
+    expect(attempt("quay.io/team/app").stderr).toContain("did you mean docker://quay.io/team/app?");
+    expect(attempt("./nothing").stderr).toContain("oci:DIRECTORY[:TAG]");
+  });
+
   test("two processes pull the same into one repository", async () => {
     const layout = smallLayout();
     const start = () =>

@@ -13,6 +13,8 @@ export const USER_AGENT = `cfsboot/${product.version}`;
 const CONNECT_TIMEOUT = 15_000;
 const IDLE_TIMEOUT = 60_000;
 const ATTEMPTS = 5;
+/** Fewer of those that take so long. */
+const SILENT_ATTEMPTS = 3;
 const REDIRECTS = 5;
 /** Longest wait that a server may ask for with Retry-After, in milliseconds. */
 const LONGEST_DELAY = 60_000;
@@ -107,7 +109,8 @@ export class HttpClient {
         await response.discard();
       } catch (error) {
         options.signal?.throwIfAborted();
-        if (attempt === attempts || !isTransient(error, options.patient === true)) throw error;
+        const enough = isSilence(error) ? Math.min(attempts, SILENT_ATTEMPTS) : attempts;
+        if (attempt >= enough || !isTransient(error, options.patient === true)) throw error;
       }
       await delay(wait, undefined, { signal: options.signal });
     }

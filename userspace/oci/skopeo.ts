@@ -44,7 +44,7 @@ export async function acceptedManifest(
   try {
     const authfile = join(directory.path, "receiver.json");
     writeAuthFile(authfile, receiver.registry, `cfsboot:${password}`);
-    await runSkopeo([
+    const command = [
       "skopeo",
       ...globalOptions(options),
       "copy",
@@ -55,7 +55,8 @@ export async function acceptedManifest(
       "--dest-tls-verify=false",
       sourceName(reference),
       `docker://${receiver.registry}/${receiver.name}`,
-    ]);
+    ];
+    await runSkopeo(command, directory.closing);
     return receiver.manifest();
   } finally {
     await receiver.close();
@@ -71,17 +72,18 @@ export async function openThroughSkopeo(
   const directory = new TemporaryDirectory();
   try {
     const path = join(directory.path, "image");
+    const source = `dir:${path}`;
     // images of users live in a user namespace
     const rootless = reference.transport === "containers-storage" && process.getuid?.() !== 0;
-    await runSkopeo([
+    const command = [
       ...(rootless ? ["podman", "unshare"] : []),
       "skopeo",
       ...globalOptions(options),
       "copy",
       reference.source,
-      `dir:${path}`,
-    ]);
-    const source = `dir:${path}`;
+      source,
+    ];
+    await runSkopeo(command, directory.closing);
     const transport = await openDirectory({ transport: "dir", source, directory: path });
     const root = await withTrueMediaTypes(await transport.root(), path);
     return withMethods(transport, {
@@ -169,10 +171,11 @@ function sourceName(reference: Reference): string {
 /** How much of the end of what it says is kept, in characters. */
 const MESSAGE_LIMIT = 4096;
 
-async function runSkopeo([command, ...args]: readonly string[]): Promise<void> {
-  const child = spawn(command!, args, { stdio: ["ignore", "ignore", "pipe"] });
-  const kill = () => child.kill();
-  process.on("exit", kill);
+async function runSkopeo(
+  [command, ...args]: readonly string[],
+  signal: AbortSignal,
+): Promise<void> {
+  const child = spawn(command!, args, { stdio: ["ignore", "ignore", "pipe"], signal });
   let said = "";
   child.stderr.setEncoding("utf8").on("data", (text: string) => {
     said = (said + text).slice(-MESSAGE_LIMIT);
@@ -189,8 +192,6 @@ async function runSkopeo([command, ...args]: readonly string[]): Promise<void> {
         hint: `install ${command}: it is needed for this image`,
       });
     throw new Error("skopeo copy", { cause: error });
-  } finally {
-    process.off("exit", kill);
   }
 }
 

@@ -20,6 +20,7 @@ export function largeTemporaryDirectory(env: NodeJS.ProcessEnv = process.env): s
  */
 export class TemporaryDirectory {
   readonly path: string;
+  readonly #closing = new AbortController();
   /** Locked as long as the directory is in use. */
   readonly #lock: number;
   readonly #onExit = () => this.close();
@@ -30,8 +31,7 @@ export class TemporaryDirectory {
 
   constructor() {
     const parent = largeTemporaryDirectory();
-    for (const name of readdirSync(parent))
-      if (name.startsWith(PREFIX)) removeStale(join(parent, name));
+    removeStale(parent);
     this.path = mkdtempSync(join(parent, PREFIX));
     this.#lock = openSync(this.path, "r");
     linux.flock(this.#lock, LOCK_EX);
@@ -39,7 +39,13 @@ export class TemporaryDirectory {
     for (const signal of SIGNALS) process.on(signal, this.#onSignal);
   }
 
+  /** Aborted when the directory goes away: for programs that write into it. */
+  get closing(): AbortSignal {
+    return this.#closing.signal;
+  }
+
   close(): void {
+    this.#closing.abort();
     process.off("exit", this.#onExit);
     for (const signal of SIGNALS) process.off(signal, this.#onSignal);
     rmSync(this.path, { recursive: true, force: true });
@@ -59,7 +65,12 @@ function removeStale(parent: string): void {
 }
 
 function removeUnlocked(path: string): void {
-  const fd = openSync(path, "r");
+  let fd: number;
+  try {
+    fd = openSync(path, "r");
+  } catch {
+    return; // somebody else was faster
+  }
   try {
     linux.flock(fd, LOCK_EX | LOCK_NB);
     rmSync(path, { recursive: true, force: true });
