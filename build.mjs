@@ -3,7 +3,7 @@
  * Builds everything: `node build.mjs [OUTPUT…]`, where an output is one of the names in dist/. What is up to date is
  * left alone. Environment: QUICKJS=ng, QUICKJS_SRC=<directory or tarball>, CC, MUSL_CC, DEBIAN_MIRROR.
  */
-import { chmodSync, statSync, writeFileSync } from "node:fs";
+import { chmodSync, readdirSync, statSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import * as esbuild from "esbuild";
@@ -16,6 +16,7 @@ import {
   sha256,
   sha256File,
 } from "./scripts/build/cached.mjs";
+import { buildManual } from "./scripts/build/man.mjs";
 import { buildExecutable } from "./scripts/build/quickjs.mjs";
 import { requestedEngine } from "./scripts/build/quickjs-source.mjs";
 
@@ -77,7 +78,15 @@ const OUTPUTS = {
   "linux.node": buildAddon,
   "composefs-setup-root": (output) =>
     buildExecutable({ entry: "initrd/main.ts", output, engine: requestedEngine() }),
+  man: (output) => buildManual(output, { banner: { js: BANNER } }),
 };
+
+/** In bytes; of a directory, that of the files in it. */
+function sizeOf(path) {
+  const stat = statSync(path);
+  if (!stat.isDirectory()) return stat.size;
+  return readdirSync(path).reduce((sum, name) => sum + sizeOf(join(path, name)), 0);
+}
 
 async function main(names) {
   const wrong = names.find((name) => !Object.hasOwn(OUTPUTS, name));
@@ -89,7 +98,7 @@ async function main(names) {
     const made = await OUTPUTS[name](output).catch((cause) => {
       throw new Error(`dist/${name}`, { cause });
     });
-    const size = statSync(output).size.toLocaleString("en");
+    const size = sizeOf(output).toLocaleString("en");
     console.log(`dist/${name}: ${made ? "built" : "up to date"}, ${size} bytes`);
   }
 }

@@ -1,0 +1,72 @@
+/** What a program's own `--help` says that is written by hand: as sections of its page. */
+
+import { inline } from "./markdown.ts";
+import { bold, italic, literal, prose, sentence, tagged, textLines } from "./roff.ts";
+
+export interface Usage {
+  /** What follows the program's name in each way to call it. */
+  readonly synopses: readonly string[];
+  /** Paragraphs before the options, and after them. */
+  readonly before: readonly string[];
+  readonly after: readonly string[];
+  /** Terms and what they mean: options, and commands where the program has them. */
+  readonly entries: readonly { readonly term: string; readonly meaning: string }[];
+}
+
+/**
+ * Parses a usage text: `usage: PROGRAM …` first, which may go on in indented lines; paragraphs; lines that begin with
+ * two spaces and an option, its meaning behind two or more spaces or in the next lines, indented further.
+ */
+export function parseUsage(text: string, program: string): Usage {
+  const synopses: string[] = [];
+  const before: string[] = [];
+  const after: string[] = [];
+  const entries: { term: string; meaning: string }[] = [];
+  let paragraph: string[] = [];
+  const end = () => {
+    if (paragraph.length > 0) (entries.length > 0 ? after : before).push(paragraph.join(" "));
+    paragraph = [];
+  };
+  let inUsage = false;
+  for (const line of text.split("\n")) {
+    const usage = /^usage:\s*(.*)$/i.exec(line);
+    const entry = /^ {1,6}(\S.*?)(?: {2,}(\S.*))?$/.exec(line);
+    const more = /^ {7,}(\S.*)$/.exec(line);
+    if (usage !== null || (inUsage && line.startsWith(" "))) {
+      const words = (usage?.[1] ?? line).trim();
+      synopses.push(words.startsWith(`${program} `) ? words.slice(program.length + 1) : words);
+      inUsage = true;
+      continue;
+    }
+    inUsage = false;
+    if (entry !== null) {
+      end();
+      entries.push({ term: entry[1]!, meaning: entry[2] ?? "" });
+    } else if (more !== null && entries.length > 0) {
+      const last = entries.pop()!;
+      entries.push({ ...last, meaning: `${last.meaning} ${more[1]}`.trim() });
+    } else if (line.trim() === "" || /^\S.*:$/.test(line)) end();
+    else paragraph.push(line.trim());
+  }
+  end();
+  return { synopses, before, after, entries };
+}
+
+/** `--option VALUE`, `[--] [COMMAND...]`: options and words in bold, what stands for something else in italics. */
+export function usageWords(text: string): string {
+  let out = "";
+  let end = 0;
+  for (const match of text.matchAll(/[A-Za-z][\w.]*(?:-[a-z]+)*|-{1,2}(?:[A-Za-z][\w-]*)?/g)) {
+    const [word] = match;
+    out += literal(text.slice(end, match.index));
+    out += /^[A-Z][A-Z_]*$/.test(word) ? italic(word) : bold(word);
+    end = match.index + word.length;
+  }
+  return out + literal(text.slice(end));
+}
+
+export function entriesToRoff(entries: Usage["entries"]): string[] {
+  return entries.flatMap(({ term, meaning }) =>
+    tagged(usageWords(term), meaning === "" ? [prose(" ")] : textLines(inline(sentence(meaning)))),
+  );
+}
