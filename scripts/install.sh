@@ -1,12 +1,16 @@
 #!/bin/sh
-# Installs what `npm run build` made below DESTDIR (default /): scripts/install.sh [--initramfs-only] [DESTDIR]
+# Installs what `npm run build` made below DESTDIR (default /): 
+# scripts/install.sh [--initramfs-only | --tools] [DESTDIR]
 #
 #   /usr/lib/cfsboot/             cfsboot.mjs, linux.node, composefs-setup-root
 #   /usr/bin/cfsboot              link to cfsboot.mjs; needs Node 20.19 or newer
 #   /usr/lib/dracut/modules.d/    51cfsboot
 #   /usr/lib/systemd/system/      composefs-setup-root.service
 #
-# --initramfs-only leaves out what needs Node.
+# --initramfs-only leaves out what needs Node. --tools adds links under the names of the C project's tools, which must
+# not be installed there:
+#
+#   /usr/bin/mkcomposefs, /usr/bin/composefs-info, /usr/sbin/mount.composefs
 set -eu
 
 fail() {
@@ -14,14 +18,23 @@ fail() {
   exit "$2"
 }
 
+usage="usage: install.sh [--initramfs-only | --tools] [DESTDIR]"
 all=yes
-if [ "${1-}" = --initramfs-only ]; then
-  all=no
-  shift
-fi
-case ${1-} in -*) fail "unknown option $1 (usage: install.sh [--initramfs-only] [DESTDIR])" 2 ;; esac
-[ $# -le 1 ] || fail "usage: install.sh [--initramfs-only] [DESTDIR]" 2
+tools=
+case ${1-} in
+--initramfs-only) all=no && shift ;;
+--tools) tools="bin/mkcomposefs bin/composefs-info sbin/mount.composefs" && shift ;;
+esac
+case ${1-} in -*) fail "unknown option $1 ($usage)" 2 ;; esac
+[ $# -le 1 ] || fail "$usage" 2
 destdir=${1-}
+program=../lib/cfsboot/cfsboot.mjs
+for tool in $tools; do
+  path=$destdir/usr/$tool
+  if [ -e "$path" ] || [ -L "$path" ]; then
+    [ "$(readlink "$path")" = "$program" ] || fail "$path is there and not ours" 1
+  fi
+done
 root=$(cd "$(dirname "$0")/.." && pwd)
 
 put() { # MODE SOURCE TARGET
@@ -35,6 +48,8 @@ put 644 systemd/composefs-setup-root.service /usr/lib/systemd/system/composefs-s
 if [ $all = yes ]; then
   put 755 dist/cfsboot.mjs /usr/lib/cfsboot/cfsboot.mjs
   put 644 dist/linux.node /usr/lib/cfsboot/linux.node
-  mkdir -p "$destdir/usr/bin"
-  ln -sfn ../lib/cfsboot/cfsboot.mjs "$destdir/usr/bin/cfsboot"
+  for link in bin/cfsboot $tools; do
+    mkdir -p "$destdir/usr/${link%/*}"
+    ln -sfn "$program" "$destdir/usr/$link"
+  done
 fi

@@ -215,10 +215,11 @@ describe("the frame", () => {
     for (const noun of ["repo", "image", "mount", "erofs", "fsverity"]) {
       expect(stdout).toMatch(new RegExp(`^  ${noun} `, "m"));
     }
-    for (const command of ["erofs build", "erofs dump", "fsverity digest"]) {
+    const images = ["build", "info", "ls", "objects", "missing-objects", "dump", "fsck"];
+    for (const command of [...images.map((name) => `erofs ${name}`), "fsverity digest"]) {
       const help = run([...command.split(" "), "--help"]);
       expect(help.status).toBe(0);
-      expect(help.stdout).toMatch(new RegExp(`\nExample:\n  cfsboot ${command} .*\n$`));
+      expect(help.stdout).toMatch(new RegExp(`\nExamples?:\n(  cfsboot ${command} .*\n)+$`));
     }
   });
 

@@ -1,7 +1,15 @@
 import { execFileSync, spawnSync } from "node:child_process";
-import { mkdtempSync, readFileSync, readlinkSync, rmSync, statSync } from "node:fs";
+import {
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, expect, test } from "vitest";
 
@@ -41,6 +49,28 @@ test("--initramfs-only leaves out what needs Node, and again changes nothing", (
     execFileSync(script, ["--initramfs-only", destdir]);
     expect(files()).toEqual([`${PROGRAM} 755`, `${MODULE} 755`, `${UNIT} 644`]);
   }
+});
+
+const TOOLS = ["usr/bin/composefs-info", "usr/bin/mkcomposefs", "usr/sbin/mount.composefs"];
+
+test("--tools adds links that are the tools, and again changes nothing", () => {
+  for (let i = 0; i < 2; i++) {
+    execFileSync(script, ["--tools", destdir]);
+    expect(files()).toEqual(expect.arrayContaining(TOOLS.map((path) => `${path} 777`)));
+  }
+  for (const path of TOOLS) {
+    const help = execFileSync(join(destdir, path), ["--help"], { encoding: "utf8" });
+    expect(help.toLowerCase()).toContain(`usage: ${basename(path)} `);
+  }
+});
+
+test("--tools leaves the distribution's tools alone and installs nothing", () => {
+  mkdirSync(join(destdir, "usr/bin"), { recursive: true });
+  writeFileSync(join(destdir, "usr/bin/composefs-info"), "theirs");
+  const result = spawnSync(script, ["--tools", destdir], { encoding: "utf8" });
+  expect(result.status).toBe(1);
+  expect(result.stderr).toMatch(/^install.sh: error: .*composefs-info is there and not ours\n$/);
+  expect(files()).toEqual(["usr/bin/composefs-info 644"]);
 });
 
 test("unit and dracut module name the program where it is", () => {

@@ -18,7 +18,7 @@ export async function scanSource(
 ): Promise<Tree> {
   const { nodePlatform } = await import("../repository/node-platform.ts");
   const { scanDirectory } = await import("../scan.ts");
-  const { DigestStore, hashContent } = await import("../digest-store.ts");
+  const { DigestStore, hashContent } = await import("../repository/digest-store.ts");
   const { linux } = nodePlatform;
   if (digestStore === undefined) {
     return scanDirectory(linux, path, { ...options, take: hashContent(nodePlatform, hash) });

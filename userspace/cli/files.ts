@@ -12,6 +12,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { basename, dirname, join } from "node:path";
+import { UsageError } from "./errors.ts";
 
 /** The name of an input for messages. */
 export function inputName(path: string): string {
@@ -69,11 +70,12 @@ export function printLines(lines: Iterable<string>): void {
   process.stdout.write(pending);
 }
 
-/** Runs `work`; its errors name what it is about. Errors of the system name the path themselves. */
+/** Runs `work`; its errors name what it is about. Errors of the system and of usage do so themselves. */
 export async function within<T>(what: string, work: () => T | Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (error) {
+    if (error instanceof UsageError) throw error;
     if (error instanceof Error && "syscall" in error && "path" in error) throw error;
     throw new Error(what, { cause: error });
   }

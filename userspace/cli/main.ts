@@ -6,7 +6,8 @@
 import { CommanderError } from "commander";
 import { describeError, isInternal, UsageError } from "./errors.ts";
 import { loadProgram } from "./program.ts";
-import { findTool, type Tool } from "./tool.ts";
+import type { Tool } from "./tool.ts";
+import { findTool } from "./tools.ts";
 
 /** Killed by SIGPIPE, as shells say it. */
 const EXIT_PIPE = 128 + 13;

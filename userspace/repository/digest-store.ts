@@ -2,7 +2,7 @@
  * A directory of objects without a repository around it, as mkcomposefs makes it for the option `basedir` of a mount:
  * `xx/rest` by the fs-verity digest, with fs-verity where the file system can do it.
  */
-import { type HashName, objectPath, sameDigest, toHex } from "../src/formats/digest.ts";
+import { type HashName, objectPath, sameDigest, toHex } from "../../src/formats/digest.ts";
 import {
   AT_EMPTY_PATH,
   AT_FDCWD,
@@ -11,14 +11,14 @@ import {
   O_DIRECTORY,
   O_NOFOLLOW,
   O_RDONLY,
-} from "../src/linux/constants.ts";
-import { writeAll } from "../src/linux/files.ts";
-import { type Fd, isErrno, type Linux } from "../src/linux/linux.ts";
-import { enableVerity, measureVerity } from "../src/linux/verity.ts";
-import { makeDirectory } from "./repository/links.ts";
-import type { Digester, Platform } from "./repository/platform.ts";
-import { TemporaryFile } from "./repository/temporary-file.ts";
-import type { Content, TakeContent } from "./scan.ts";
+} from "../../src/linux/constants.ts";
+import { writeAll } from "../../src/linux/files.ts";
+import { type Fd, isErrno, type Linux } from "../../src/linux/linux.ts";
+import { enableVerity, measureVerity } from "../../src/linux/verity.ts";
+import type { Content, TakeContent } from "../scan.ts";
+import { makeDirectory } from "./links.ts";
+import type { Digester, Platform } from "./platform.ts";
+import { TemporaryFile } from "./temporary-file.ts";
 
 const OBJECT_MODE = 0o644;
 const TEMPORARY = ".tmp-";
