@@ -78,7 +78,8 @@ export function optionsToRoff(options: readonly Option[]): string[] {
 
 /** The description with what else is known; that a flag is off by default needs no words. */
 function meaning({ description, argChoices, defaultValue }: Option | Argument): string {
-  const choices = argChoices === undefined ? "" : `: ${argChoices.join(", ")}`;
+  const choices =
+    argChoices === undefined ? "" : `: ${argChoices.map((one) => `\`${one}\``).join(", ")}`;
   const said = typeof defaultValue === "string" || typeof defaultValue === "number";
   const [what, otherDefault] = description.split(/(?= \(default)/);
   const preset = said ? ` (default: ${defaultValue})` : (otherDefault ?? "");

@@ -1,5 +1,5 @@
 /** The prose of manual pages, and of other documents that they include: the little Markdown that it is written in. */
-import { bold, example, italic, literal, prose, table, tagged, textLines } from "./roff.ts";
+import { bold, example, italic, literal, prose, sentence, tagged, textLines } from "./roff.ts";
 
 /** What is below a heading, up to the next one of its depth or higher. */
 export interface Section {
@@ -17,7 +17,7 @@ export interface Document {
   readonly sections: readonly Section[];
 }
 
-/** `<!-- include FILE#Section -->` stands for what is below that heading in another document. */
+/** `<!-- include FILE#Section -->` stands for what is below that heading in another document, up to the next one. */
 const INCLUDE = /^<!-- include (\S+)#(.+) -->$/;
 const FENCE = /^```/;
 
@@ -50,8 +50,9 @@ export function parseDocument(text: string, read: (file: string) => string): Doc
       const [, file, wanted] = include;
       const other = parseDocument(read(file!), read);
       const section = other.sections.find((one) => one.title === wanted);
-      if (section === undefined) throw new Error(`${file}: no section "${wanted}"`);
-      lines.push(...section.lines);
+      const found = wanted === other.title ? other.intro : section?.lines;
+      if (found === undefined) throw new Error(`${file}: no section "${wanted}"`);
+      lines.push(...found);
     } else lines.push(line);
   }
   return { title, intro, sections };
@@ -91,26 +92,31 @@ export function inline(text: string): string {
   return out + prose(text.slice(end));
 }
 
-/** A table of two columns is a list of terms; its header says nothing more. */
+/** A table is a list of its first column; where there are more than two, the others' headers stand in it. */
 function tableToRoff(block: readonly string[]): string[] {
-  const rows = block
-    .filter((_, i) => i !== 1)
-    .map((line) =>
-      line
-        .replace(/^\|\s*|\s*\|$/g, "")
-        .split(/\s*\|\s*/)
-        .map((cell) => cell.trim()),
-    );
-  const [header, ...entries] = rows;
-  if (header!.length === 2) {
-    return entries.flatMap(([term, meaning]) =>
-      tagged(inline(term!), textLines(inline(meaning ?? ""))),
-    );
-  }
-  return table([
-    header!.map((cell) => `\\fB${inline(cell)}\\fR`),
-    ...entries.map((row) => row.map(inline)),
-  ]);
+  const [header, , ...rows] = block.map((line) =>
+    line
+      .replace(/^\|\s*|\s*\|$/g, "")
+      .split("|")
+      .map((cell) => cell.trim()),
+  );
+  const titles = header!.length > 2 ? header!.map(capitalized) : [];
+  return rows.flatMap(([term, ...cells]) => {
+    const lines = cells.flatMap((cell, i) => {
+      const title = titles[i + 1];
+      return cell === "" ? [] : [sentence(title === undefined ? cell : `${title}: ${cell}`)];
+    });
+    return tagged(inline(term!), joinLines(lines.map((line) => textLines(inline(line)))));
+  });
+}
+
+function capitalized(text: string): string {
+  return text.replace(/^[a-z]/, (first) => first.toUpperCase());
+}
+
+/** Paragraphs, each on a line of its own. */
+function joinLines(paragraphs: readonly string[][]): string[] {
+  return paragraphs.flatMap((lines, i) => (i === 0 ? lines : [".br", ...lines]));
 }
 
 function items(block: readonly string[]): string[] {

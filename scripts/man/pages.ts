@@ -16,17 +16,7 @@ import {
   synopsis,
 } from "./commands.ts";
 import { type Document, inline, parseDocument, type Section, toRoff } from "./markdown.ts";
-import {
-  bold,
-  example,
-  hasTable,
-  literal,
-  macro,
-  prose,
-  sentence,
-  tagged,
-  textLines,
-} from "./roff.ts";
+import { bold, example, literal, macro, prose, sentence, tagged, textLines } from "./roff.ts";
 import { entriesToRoff, parseUsage, usageWords } from "./usage.ts";
 
 /** The day of the last release or the last change that readers should know of; not of the build, which is reproducible. */
@@ -36,16 +26,22 @@ export interface Sources {
   /** With all commands. */
   readonly program: Command;
   readonly version: string;
-  /** Programs that only have a usage text, and the section of the manual that they belong to. */
-  readonly programs: readonly {
-    readonly name: string;
-    readonly section: string;
-    readonly usage: string;
-  }[];
+  /** Commands of the program that are programs of their own, too. */
+  readonly tools: readonly Tool[];
+  readonly programs: readonly Tool[];
   /** The Markdown of docs/man, by `NAME.SECTION`. */
   readonly prose: ReadonlyMap<string, string>;
   /** Reads a document that prose includes; the path is relative to docs/man. */
   read(file: string): string;
+}
+
+/** A program that only has a usage text, and its page. */
+interface Tool {
+  readonly page: string;
+  readonly section: string;
+  /** What it is called by; the last one is its name in the usage text. */
+  readonly calls: readonly string[];
+  readonly usage: string;
 }
 
 /** Lines of a page by the titles of its sections. */
@@ -72,10 +68,12 @@ export function manualPages(sources: Sources): Map<string, string> {
   const main = documents.get("cfsboot.1");
   const exitStatus = main?.sections.find(({ title }) => title === "Exit status");
   const { program } = sources;
+  const tools = sources.tools.map((one) => toolPage(one, documents));
   const pages = [
-    programPage(program, documents),
+    programPage(program, tools, documents),
     ...subcommands(program).map((noun) => nounPage(program, noun, documents, exitStatus)),
-    ...sources.programs.map((one) => usagePage(one, documents)),
+    ...tools,
+    ...sources.programs.map((one) => toolPage(one, documents)),
   ];
   const known = new Set(pages.map(fileName));
   for (const [name, document] of documents)
@@ -95,13 +93,17 @@ function parse(name: string, text: string, { read }: Sources): Document {
   }
 }
 
-function programPage(program: Command, documents: ReadonlyMap<string, Document>): Page {
+function programPage(
+  program: Command,
+  tools: readonly Page[],
+  documents: ReadonlyMap<string, Document>,
+): Page {
   const sections: Sections = new Map([
     [
       "SYNOPSIS",
       [macro("SY", "cfsboot"), `\\fICOMMAND\\fR [\\fIOPTION\\fR]... [\\fIARGUMENT\\fR]...`, ".YS"],
     ],
-    ["COMMANDS", subcommands(program).flatMap(nounEntry)],
+    ["COMMANDS", [...subcommands(program).flatMap(nounEntry), ...tools.flatMap(toolEntry)]],
     ["OPTIONS", optionsToRoff(program.createHelp().visibleOptions(program))],
   ]);
   const what = sentenceToPhrase(program.description());
@@ -116,6 +118,11 @@ function nounEntry(noun: Command): string[] {
   const more = `${bold(pageName(noun))}(1)`;
   const what = `${inline(sentence(topic(noun)).slice(0, -1))}${verbs.length === 0 ? "" : `: ${verbs.join(", ")}`}`;
   return tagged(bold(fullName(noun)), textLines(`${what}. See ${more}.`));
+}
+
+function toolEntry({ name, section, what }: Page): string[] {
+  const text = `${inline(sentence(what))} See ${bold(name)}(${section}).`;
+  return tagged(bold(name.replace("-", " ")), textLines(text));
 }
 
 function nounPage(
@@ -171,20 +178,27 @@ function commandToRoff(
   ];
 }
 
-function usagePage(
-  { name, section, usage }: Sources["programs"][number],
+function toolPage(
+  { page: name, section, calls, usage }: Tool,
   documents: ReadonlyMap<string, Document>,
 ): Page {
-  const { synopses, before, entries, after } = parseUsage(usage, name);
+  const { synopses, before, entries, examples, after } = parseUsage(usage, calls.at(-1)!);
   const sections: Sections = new Map();
-  for (const words of synopses)
-    add(sections, "SYNOPSIS", [macro("SY", literal(name)), ...textLines(usageWords(words)), ".YS"]);
+  for (const call of calls)
+    for (const words of synopses)
+      add(sections, "SYNOPSIS", [
+        macro("SY", literal(call)),
+        ...textLines(usageWords(words)),
+        ".YS",
+      ]);
   const paragraphs = (all: readonly string[]) =>
     all.flatMap((one) => [".PP", ...textLines(inline(one))]);
   add(sections, "DESCRIPTION", paragraphs(before));
   add(sections, "OPTIONS", [...entriesToRoff(entries), ...paragraphs(after)]);
-  const document = documents.get(`${name}.${section}`);
-  const page = { name, section, what: phraseOf(document), sections };
+  if (examples.length > 0) add(sections, "EXAMPLES", example(examples));
+  const file = `${name}.${section}`;
+  const document = documents.get(file);
+  const page = { name, section, what: phraseOf(file, document), sections };
   addProse(page, document);
   addReferences(page, ["cfsboot(1)"]);
   return page;
@@ -195,7 +209,7 @@ function proseOnlyPage(file: string, document: Document): Page {
   const page = {
     name: file.slice(0, dot),
     section: file.slice(dot + 1),
-    what: phraseOf(document),
+    what: phraseOf(file, document),
     sections: new Map(),
   };
   addProse(page, document);
@@ -210,7 +224,7 @@ function addProse({ what, sections }: Page, document: Document | undefined): voi
     const rest = commands ? [] : subsections;
     add(sections, title.toUpperCase(), [
       ...toRoff(lines),
-      ...rest.flatMap((one) => [macro("SS", prose(one.title)), ...toRoff(one.lines)]),
+      ...rest.flatMap((one) => headed("SS", prose(one.title), toRoff(one.lines))),
     ]);
   }
 }
@@ -236,7 +250,7 @@ function render({ name, section, what, sections }: Page, version: string): strin
   const body = [...FIRST, ...titles, ...LAST].flatMap((title) => {
     const nameLines = textLines(`${literal(name)} \\- ${inline(what)}`);
     const lines = title === "NAME" ? nameLines : sections.get(title);
-    return lines === undefined ? [] : [macro("SH", title), ...withoutFirstBreak(lines)];
+    return lines === undefined ? [] : headed("SH", title, lines);
   });
   const head = macro(
     "TH",
@@ -246,13 +260,12 @@ function render({ name, section, what, sections }: Page, version: string): strin
     `cfsboot ${version}`,
     "cfsboot",
   );
-  const lines = [...(hasTable(body) ? ["'\\\" t"] : []), head, ...body];
-  return `${lines.join("\n")}\n`;
+  return `${[head, ...body].join("\n")}\n`;
 }
 
-/** A heading is followed by a paragraph as it is. */
-function withoutFirstBreak(lines: readonly string[]): readonly string[] {
-  return lines[0] === ".PP" ? lines.slice(1) : lines;
+/** A heading, which is followed by a paragraph as it is. */
+function headed(name: "SH" | "SS", title: string, lines: readonly string[]): string[] {
+  return [macro(name, title), ...(lines[0] === ".PP" ? lines.slice(1) : lines)];
 }
 
 function fileName({ name, section }: { readonly name: string; readonly section: string }): string {
@@ -274,9 +287,10 @@ function verbOf(noun: Command, command: Command): string {
 }
 
 /** Behind the ` - ` of a document's title. */
-function phraseOf(document: Document | undefined): string {
+function phraseOf(file: string, document: Document | undefined): string {
   const [, phrase] = / - (.+)$/.exec(document?.title ?? "") ?? [];
-  if (phrase === undefined) throw new Error(`"${document?.title}": expected "# NAME - what it is"`);
+  if (phrase === undefined)
+    throw new Error(`docs/man/${file}.md: expected a first line "# NAME - what it is"`);
   return phrase;
 }
 

@@ -40,11 +40,11 @@ export function sentence(phrase: string): string {
   return /[.!?]$/.test(start) ? start : `${start}.`;
 }
 
-/** Roff text as lines of a page: broken at spaces, none taken for a request. Names, in bold, are not hyphenated. */
+/** Roff text as lines of a page: broken at spaces, none taken for a request. Names and paths are not hyphenated. */
 export function textLines(roff: string): string[] {
   const lines: string[] = [];
   for (const plain of roff.split(/\s+/).filter((one) => one !== "")) {
-    const word = plain.includes("\\fB") ? `\\%${plain}` : plain;
+    const word = /\\fB|[:/@=]./.test(plain) ? `\\%${plain}` : plain;
     const last = lines.at(-1);
     if (last === undefined || last.length + 1 + word.length > LINE_WIDTH) lines.push(word);
     else lines[lines.length - 1] = `${last} ${word}`;
@@ -68,22 +68,6 @@ export function tagged(term: string, body: readonly string[]): string[] {
 /** What is typed or shown, line by line as it is. */
 export function example(lines: readonly string[]): string[] {
   return [".PP", ".RS 4", ".EX", ...lines.map((line) => protect(literal(line))), ".EE", ".RE"];
-}
-
-/** Rows of roff text; the first one is the header, the last column takes what is left of the width. */
-export function table(rows: readonly (readonly string[])[]): string[] {
-  const columns = rows[0]?.length ?? 0;
-  const format = `${"l ".repeat(columns - 1)}lx.`;
-  const lines = rows.flatMap((row) => {
-    const cells = row.map((cell) => `T{\n${textLines(cell).join("\n")}\nT}`);
-    return cells.join("\t").split("\n");
-  });
-  return [".PP", ".TS", format, ...lines, ".TE"];
-}
-
-/** Whether a page needs the preprocessor for tables. */
-export function hasTable(lines: readonly string[]): boolean {
-  return lines.includes(".TS");
 }
 
 function protect(line: string): string {

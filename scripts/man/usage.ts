@@ -1,7 +1,7 @@
 /** What a program's own `--help` says that is written by hand: as sections of its page. */
 
 import { inline } from "./markdown.ts";
-import { bold, italic, literal, prose, sentence, tagged, textLines } from "./roff.ts";
+import { bold, italic, literal, sentence, tagged, textLines } from "./roff.ts";
 
 export interface Usage {
   /** What follows the program's name in each way to call it. */
@@ -11,6 +11,8 @@ export interface Usage {
   readonly after: readonly string[];
   /** Terms and what they mean: options, and commands where the program has them. */
   readonly entries: readonly { readonly term: string; readonly meaning: string }[];
+  /** Indented lines that are neither. */
+  readonly examples: readonly string[];
 }
 
 /**
@@ -49,7 +51,14 @@ export function parseUsage(text: string, program: string): Usage {
     else paragraph.push(line.trim());
   }
   end();
-  return { synopses, before, after, entries };
+  const examples = entries.filter(({ meaning }) => meaning === "").map(({ term }) => term);
+  return {
+    synopses,
+    before,
+    after,
+    entries: entries.filter(({ meaning }) => meaning !== ""),
+    examples,
+  };
 }
 
 /** `--option VALUE`, `[--] [COMMAND...]`: options and words in bold, what stands for something else in italics. */
@@ -58,8 +67,12 @@ export function usageWords(text: string): string {
   let end = 0;
   for (const match of text.matchAll(/[A-Za-z][\w.]*(?:-[a-z]+)*|-{1,2}(?:[A-Za-z][\w-]*)?/g)) {
     const [word] = match;
+    const before = text.slice(0, match.index);
     out += literal(text.slice(end, match.index));
-    out += /^[A-Z][A-Z_]*$/.test(word) ? italic(word) : bold(word);
+    // a word in capitals stands for something else, and so does one that an option takes
+    const isPlaceholder =
+      /^[A-Z][A-Z_]*\.*$/.test(word) || /(^|[ [])(-\w |--[\w-]+=)$/.test(before);
+    out += isPlaceholder ? italic(word) : bold(word);
     end = match.index + word.length;
   }
   return out + literal(text.slice(end));
@@ -67,6 +80,6 @@ export function usageWords(text: string): string {
 
 export function entriesToRoff(entries: Usage["entries"]): string[] {
   return entries.flatMap(({ term, meaning }) =>
-    tagged(usageWords(term), meaning === "" ? [prose(" ")] : textLines(inline(sentence(meaning)))),
+    tagged(usageWords(term), textLines(inline(sentence(meaning)))),
   );
 }

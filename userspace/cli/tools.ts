@@ -19,3 +19,8 @@ export async function findTool(
   };
   return (await find(basename(program ?? ""), args)) ?? (await find(args[0] ?? "", args.slice(1)));
 }
+
+/** All of them. */
+export async function loadTools(): Promise<Tool[]> {
+  return Promise.all(Object.values(TOOLS).map(async (load) => (await load()).tool));
+}
