@@ -6,7 +6,7 @@ import { zstd } from "./zstd.ts";
 
 const OUTPUT_CHUNK = 1 << 17;
 /** Without zstd in node:zlib, so many bytes become a frame each, which bounds the memory. */
-const FRAME_INPUT = 1 << 22;
+const FRAME_INPUT = 1 << 20;
 
 /** Compresses bytes as they arrive, at the usual level. Throws what the source throws. */
 export async function* compress(
