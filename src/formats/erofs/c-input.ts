@@ -17,7 +17,7 @@ export interface CInput {
   readonly links: ReadonlyMap<Leaf, number>;
   /** Where overlayfs looks for the content of external files, where it is not the object of their digest; "" is nowhere. */
   readonly redirects: ReadonlyMap<Leaf, ByteString>;
-  /** The name of each leaf with several names that the others are links to. */
+  /** The name of a leaf that its other names are links to, where it is not the first one, depth first. */
   readonly homes: ReadonlyMap<Leaf, Home>;
 }
 

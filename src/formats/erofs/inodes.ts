@@ -86,7 +86,7 @@ class Collector {
    * the C tools read says itself which one it is.
    */
   breadthFirst(tree: Directory): void {
-    const homes = this.#cInput?.homes ?? this.#firstNames(tree);
+    const homes = new Map([...this.#firstNames(tree), ...(this.#cInput?.homes ?? [])]);
     const root = this.#list(this.#directory(tree));
     const queue = [{ directory: tree, inode: root, parent: root }];
     for (const { directory, inode, parent } of queue) {

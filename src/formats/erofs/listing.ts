@@ -5,6 +5,7 @@ import { escapeField, escapeOptional, S_IFDIR, TYPE_BITS } from "../dumpfile-fie
 import { type Leaf, type LeafContent, type Node, sortedEntries } from "../tree.ts";
 import type { StoredInode } from "./image.ts";
 import { readErofsInodes } from "./reader.ts";
+import type { StoredXattr } from "./stored-xattrs.ts";
 import { unescapeXattrName, XATTR } from "./xattr-names.ts";
 
 /** An entry: the root first, with the path `/`; then each directory before what is in it, in byte order. */
@@ -81,7 +82,7 @@ function backingPath({ xattrs }: StoredInode): ByteString | undefined {
 
 /**
  * The image as a dump file, with what is only in images: directories have their size there, further names of a file all
- * that the file has, xattrs come in stored order, and the marks of format 1 on directories with whiteouts are shown.
+ * that the file has, xattrs come in stored order, shared ones last, and the marks of format 1 on directories with whiteouts are shown.
  */
 export function* dumpLinesC(image: Uint8Array, filter: Filter = []): Generator<string> {
   for (const { path, node, inode, first } of entries(image, filter)) {
@@ -116,8 +117,11 @@ const MARKS: readonly ByteString[] = ["whiteout", "whiteouts"].flatMap((mark) =>
   `user.overlay.${mark}` as ByteString,
 ]);
 
-function shownXattrs({ xattrs }: StoredInode): string[] {
-  return xattrs.flatMap(({ name, value }) => {
+function shownXattrs({ xattrs, offset, tailAt }: StoredInode): string[] {
+  const isLocal = (xattr: StoredXattr) => xattr.offset > offset && xattr.offset < tailAt;
+  const local = xattrs.filter(isLocal);
+  const shared = xattrs.filter((xattr) => !isLocal(xattr));
+  return [...local, ...shared].flatMap(({ name, value }) => {
     const own = unescapeXattrName(name);
     if (own === undefined || MARKS.includes(own)) return [];
     return [`${escapeField(own, "escaped")}=${escapeField(fromBytes(value), "escaped")}`];
