@@ -4,11 +4,12 @@
 #
 #   /usr/lib/cfsboot/             cfsboot.mjs, linux.node, composefs-setup-root
 #   /usr/bin/cfsboot              link to cfsboot.mjs; needs Node 20.19 or newer
+#   /usr/share/man/               the manual: cfsboot(1) and others
 #   /usr/lib/dracut/modules.d/    51cfsboot
 #   /usr/lib/systemd/system/      composefs-setup-root.service
 #
-# --initramfs-only leaves out what needs Node. --tools adds links under the names of the C project's tools, which must
-# not be installed there:
+# --initramfs-only leaves out what needs Node, and the manual. --tools adds links under the names of the C project's
+# tools, which must not be installed there:
 #
 #   /usr/bin/mkcomposefs, /usr/bin/composefs-info, /usr/sbin/mount.composefs
 set -eu
@@ -51,5 +52,8 @@ if [ $all = yes ]; then
   for link in bin/cfsboot $tools; do
     mkdir -p "$destdir/usr/${link%/*}"
     ln -sfn "$program" "$destdir/usr/$link"
+  done
+  for page in $(cd "$root" && echo dist/man/*); do
+    put 644 "$page" "/usr/share/man/man${page##*.}/${page##*/}"
   done
 fi

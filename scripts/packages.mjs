@@ -17,6 +17,7 @@ export const PURPOSES = {
       "docker-registry",
       "erofs-utils",
       "fsverity",
+      "mandoc",
       "openssl",
       "python3",
       "skopeo",

@@ -14,7 +14,7 @@ export async function buildManual(output, { banner }) {
   let changed = false;
   for (const name of readdirSync(output)) {
     if (pages.has(name)) continue;
-    rmSync(join(output, name), { recursive: true });
+    rmSync(join(output, name), { recursive: true, force: true });
     changed = true;
   }
   for (const [name, text] of pages) {
