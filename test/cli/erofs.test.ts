@@ -2,6 +2,7 @@
 import { spawn, spawnSync } from "node:child_process";
 import {
   existsSync,
+  linkSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -148,6 +149,87 @@ describe("erofs dump", () => {
     });
     expect(stderr).toBe("");
     expect(stdout).toBe("/ 0 40755 2 0 0 0 0.0 - - -\nstatus 141\n");
+  });
+});
+
+describe("erofs build of a directory", () => {
+  const tree = (...args: string[]) => run(["erofs", "build", "--use-epoch", ...args]);
+
+  beforeEach(() => {
+    mkdirSync(join(scratch, "tree/d"), { recursive: true });
+    writeFileSync(join(scratch, "tree/d/large"), "l".repeat(100));
+    writeFileSync(join(scratch, "tree/d/small"), "s");
+    linkSync(join(scratch, "tree/d/small"), join(scratch, "tree/link"));
+  });
+
+  test("an image, its objects, and what the commands tell of them", () => {
+    const { stdout } = tree("--hash", "sha256", "--digest-store", "objects", "tree", "image");
+    const digest = stdout.trim();
+    const object = run(["fsverity", "digest", "tree/d/large"]).stdout.trim();
+    const path = `${object.slice(0, 2)}/${object.slice(2)}`;
+    expect(run(["erofs", "ls", "image"])).toEqual(
+      done(`/d/\t\n/d/large\t@ ${path}\n/d/small\n/link\n`),
+    );
+    expect(run(["erofs", "ls", "--filter", "link", "--", "image"])).toEqual(done("/link\n"));
+    expect(run(["erofs", "objects", "image"])).toEqual(done(`${path}\n`));
+    expect(run(["erofs", "missing-objects", "--basedir", "objects", "image"])).toEqual(done(""));
+    const good = "image: good, format 1, 1 objects checked\n";
+    const check = ["erofs", "fsck", "--basedir", "objects", "image"];
+    expect(run([...check, "--digest", digest])).toEqual(done(good));
+    expect(JSON.parse(run(["erofs", "info", "--json", "image"]).stdout)).toMatchObject({
+      format: 1,
+      digests: { sha256: digest },
+      hash: "sha256",
+      directories: 2,
+      leaves: { inline: 2, external: 1 },
+      links: 0,
+      objects: 1,
+      objectBytes: 100,
+    });
+    expect(run(["erofs", "info", "image"]).stdout).toContain(`\nsha256:      ${digest}\n`);
+  });
+
+  test("fsck names objects that are missing or damaged, and an image of another digest", () => {
+    tree("--digest-store", "objects", "tree", "image");
+    const path = run(["erofs", "objects", "image"]).stdout.trim();
+    const check = ["erofs", "fsck", "--basedir", "objects", "image"];
+    const error = "cfsboot: error: image: 1 of 1 objects are missing or damaged\n";
+    rmSync(join(scratch, "objects", path));
+    expect(run(check)).toEqual({ status: 1, stdout: `${path}: missing\n`, stderr: error });
+    expect(run(["erofs", "missing-objects", "--basedir", "objects", "image"]).stdout).toBe(
+      `${path}\n`,
+    );
+    writeFileSync(join(scratch, "objects", path), "other");
+    const other = run(["fsverity", "digest", "--hash", "sha512", `objects/${path}`]).stdout;
+    expect(run(check)).toEqual({
+      status: 1,
+      stdout: `${path}: its digest is ${other}`,
+      stderr: error,
+    });
+    expect(run(["erofs", "fsck", "--digest", "0".repeat(64), "image"]).stderr).toMatch(
+      /^cfsboot: error: image: its fs-verity digest is [0-9a-f]{64}, expected 0{64}\n$/,
+    );
+  });
+
+  test("links only if they are to be kept; the format by what is in the tree", () => {
+    const broken = tree("tree", "-").stdout;
+    expect(tree("--hardlinks", "tree", "-").stdout).not.toBe(broken);
+    expect(tree("--max-version", "1", "tree", "-").stdout).toBe(
+      tree("--format", "0", "tree", "--print-digest-only").stdout,
+    );
+  });
+
+  test("wrong usage", () => {
+    for (const [args, message] of [
+      [["tree"], 'missing argument: the image to write, "-" to print only the digest'],
+      [["--min-version", "2", "tree", "-"], "--min-version 2: expected 0 or 1"],
+      [["tree", "-", "--print-digest-only"], "--print-digest-only and an image to write"],
+      [["--skip-devices", SIMPLE, "-"], "--skip-devices is for directories"],
+    ] as const) {
+      const { status, stderr } = run(["erofs", "build", ...args]);
+      expect(status).toBe(2);
+      expect(stderr).toContain(`cfsboot: error: ${message}`);
+    }
   });
 });
 
