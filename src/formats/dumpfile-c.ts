@@ -4,7 +4,15 @@
  */
 import { type ByteString, display, fromBytes, toBytes } from "./bytestring.ts";
 import { fromHex } from "./digest.ts";
-import { quote, S_IFDIR, S_IFMT, TYPE_BITS, unescapeField } from "./dumpfile-fields.ts";
+import {
+  inField,
+  parseXattr,
+  quote,
+  S_IFDIR,
+  S_IFMT,
+  TYPE_BITS,
+  unescapeField,
+} from "./dumpfile-fields.ts";
 import type { CInput, Home } from "./erofs/c-input.ts";
 import type { Directory, Leaf, LeafContent, Node, Stat, Tree } from "./tree.ts";
 
@@ -13,8 +21,6 @@ const MAX_NAME = 255;
 const MAX_INLINE = 5000;
 const MAX_SYMLINK = 4095;
 const MAX_XATTRS = 65535;
-const MAX_XATTR_KEY = 255;
-const MAX_XATTR_VALUE = 65535;
 /** 1024 chunks of 2^43 bytes. */
 const MAX_FILE = 2n ** 53n;
 const MAX_U64 = 2n ** 64n - 1n;
@@ -42,19 +48,7 @@ export function parseDumpfileC(bytes: Uint8Array): CDumpfile {
 }
 
 function atLine<T>(line: number, work: () => T): T {
-  try {
-    return work();
-  } catch (error) {
-    throw new Error(`line ${line}`, { cause: error });
-  }
-}
-
-function inField<T>(name: string, parse: () => T): T {
-  try {
-    return parse();
-  } catch (error) {
-    throw new Error(name, { cause: error });
-  }
+  return inField(`line ${line}`, work);
 }
 
 /** An entry for what another entry is. */
@@ -291,18 +285,7 @@ function parseXattrs(fields: readonly string[]): Map<ByteString, Uint8Array> {
   // a blank at the end of the line is no xattr
   for (const [index, field] of (fields.at(-1) === "" ? fields.slice(0, -1) : fields).entries()) {
     inField(`xattr ${index + 1}`, () => {
-      const equals = field.indexOf("=");
-      if (equals < 0) throw new Error(`expected KEY=VALUE, got ${quote(field)}`);
-      const key = unescapeField(field.slice(0, equals));
-      const value = unescapeField(field.slice(equals + 1));
-      if (key === "") throw new Error("empty key");
-      if (key.includes("\0")) throw new Error("NUL in the key");
-      if (key.length > MAX_XATTR_KEY) {
-        throw new Error(`key of ${key.length} bytes, at most ${MAX_XATTR_KEY}`);
-      }
-      if (value.length > MAX_XATTR_VALUE) {
-        throw new Error(`value of ${value.length} bytes, at most ${MAX_XATTR_VALUE}`);
-      }
+      const [key, value] = parseXattr(field);
       xattrs.set(key, toBytes(value));
     });
   }

@@ -26,6 +26,17 @@ const ESCAPED: Readonly<Record<string, string>> = {
 
 const MAX_U64 = 2n ** 64n - 1n;
 const SHOWN = 60;
+const MAX_XATTR_KEY = 255;
+const MAX_XATTR_VALUE = 65535;
+
+/** Puts the name of what is parsed before its errors. */
+export function inField<T>(name: string, parse: () => T): T {
+  try {
+    return parse();
+  } catch (error) {
+    throw new Error(name, { cause: error });
+  }
+}
 
 /** A field that an error is about, for the message. */
 export function quote(field: string): string {
@@ -96,4 +107,21 @@ export function parseU32(field: string, radix: 8 | 10 = 10): number {
     throw new Error(`expected ${kind} number of at most 32 bits, got ${quote(field)}`);
   }
   return value;
+}
+
+/** An xattr, `KEY=VALUE`. */
+export function parseXattr(text: string): [key: ByteString, value: ByteString] {
+  const equals = text.indexOf("=");
+  if (equals < 0) throw new Error(`expected KEY=VALUE, got ${quote(text)}`);
+  const key = unescapeField(text.slice(0, equals));
+  const value = unescapeField(text.slice(equals + 1));
+  if (key === "") throw new Error("empty key");
+  if (key.includes("\0")) throw new Error("NUL in the key");
+  if (key.length > MAX_XATTR_KEY) {
+    throw new Error(`key of ${key.length} bytes, at most ${MAX_XATTR_KEY}`);
+  }
+  if (value.length > MAX_XATTR_VALUE) {
+    throw new Error(`value of ${value.length} bytes, at most ${MAX_XATTR_VALUE}`);
+  }
+  return [key, value];
 }

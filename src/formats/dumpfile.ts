@@ -5,8 +5,10 @@
 import { type ByteString, display, fromBytes, toBytes } from "./bytestring.ts";
 import { DIGEST_SIZE, digestOfObjectPath, fromHex, type HashName, hashOfDigest } from "./digest.ts";
 import {
+  inField,
   parseU32,
   parseU64,
+  parseXattr,
   quote,
   S_IFDIR,
   S_IFMT,
@@ -37,9 +39,7 @@ const MAX_PATH = 4096;
 const MAX_NAME = 255;
 const MAX_INLINE = 512;
 const MAX_SYMLINK = 1024;
-const MAX_XATTR_KEY = 255;
 const MAX_XATTR_KEYS = 65535;
-const MAX_XATTR_VALUE = 65535;
 /** 1024 chunks of 2^43 bytes: what the chunk index of one inode can hold. */
 const MAX_FILE = 2 ** 53;
 const NSEC = 1_000_000_000n;
@@ -73,15 +73,6 @@ export function parseDumpfile(bytes: Uint8Array, options: DumpfileOptions = {}):
     }
   }
   return { tree: reader.finish(), hash: reader.hash };
-}
-
-/** Puts the name of what is parsed before its errors. */
-function inField<T>(name: string, parse: () => T): T {
-  try {
-    return parse();
-  } catch (error) {
-    throw new Error(name, { cause: error });
-  }
 }
 
 class Reader {
@@ -306,18 +297,7 @@ function parseXattrs(fields: readonly string[]): Map<ByteString, Uint8Array> {
   let keys = 0;
   for (const [index, text] of fields.entries()) {
     inField(`xattr ${index + 1}`, () => {
-      const equals = text.indexOf("=");
-      if (equals < 0) throw new Error(`expected KEY=VALUE, got ${quote(text)}`);
-      const key = unescapeField(text.slice(0, equals));
-      const value = unescapeField(text.slice(equals + 1));
-      if (key === "") throw new Error("empty key");
-      if (key.includes("\0")) throw new Error("NUL in the key");
-      if (key.length > MAX_XATTR_KEY) {
-        throw new Error(`key of ${key.length} bytes, at most ${MAX_XATTR_KEY}`);
-      }
-      if (value.length > MAX_XATTR_VALUE) {
-        throw new Error(`value of ${value.length} bytes, at most ${MAX_XATTR_VALUE}`);
-      }
+      const [key, value] = parseXattr(text);
       keys += key.length;
       if (keys > MAX_XATTR_KEYS) throw new Error(`keys of more than ${MAX_XATTR_KEYS} bytes`);
       // of two values for one key the one that sorts last counts, wherever it stands

@@ -131,7 +131,10 @@ export interface Linux {
   /** `ioctl` whose argument is a number. */
   ioctlValue(fd: Fd, request: number, argument: number): number;
 
-  /** Names of the extended attributes of the file itself (`llistxattr`); use `/proc/self/fd/N` for an fd. */
+  /**
+   * Names of the extended attributes of the file itself (`llistxattr`). With a directory's fd: `/proc/self/fd/N/.`, and
+   * `/proc/self/fd/N/NAME` for an entry.
+   */
   llistxattr(path: Path): ByteString[];
   lgetxattr(path: Path, name: Path): Uint8Array;
   lsetxattr(path: Path, name: Path, value: Uint8Array, flags: number): void;
