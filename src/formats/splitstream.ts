@@ -71,6 +71,8 @@ const INFO = {
 
 const MAX_NAMED_REFS = 16 << 20;
 const MAX_STREAM = 2 ** 30;
+/** About so much of a stream is compressed at once, to a frame: what is not compressed yet takes memory. In bytes. */
+const FRAME = 1 << 22;
 
 interface Range {
   readonly start: number;
@@ -246,6 +248,8 @@ export class SplitstreamWriter {
   readonly #objectRefs = new DigestTable();
   readonly #streamRefs = new DigestTable();
   readonly #names = new Map<ByteString, number>();
+  readonly #frames: Uint8Array[] = [];
+  /** The stream since the last frame. */
   #plain = new Uint8Array(1 << 12);
   #length = 0;
   /** Where the header of the open inline chunk is: readers depend on adjacent inline data being one chunk. */
@@ -279,6 +283,7 @@ export class SplitstreamWriter {
     this.#i64(this.#length, this.#objectRefs.add(this.#check(digest)));
     this.#length += 8;
     this.#size += size;
+    if (this.#length >= FRAME) this.#endFrame();
   }
 
   /** Names another stream or image. A name may hold anything but NUL, and has one digest. */
@@ -298,16 +303,18 @@ export class SplitstreamWriter {
     const names = [...this.#names].sort(([a], [b]) => (a < b ? -1 : 1));
     const records = names.map(([name, index]) => `${index}:${name}\0`).join("");
     const namedRefs = this.#zstd.compress(toBytes(records as ByteString));
-    const stream = this.#zstd.compress(this.#plain.subarray(0, this.#length));
+    if (this.#length > 0 || this.#frames.length === 0) this.#endFrame();
 
     const sections = {
-      streamRefs: this.#streamRefs.bytes(),
-      objectRefs: this.#objectRefs.bytes(),
-      namedRefs,
-      stream,
+      streamRefs: [this.#streamRefs.bytes()],
+      objectRefs: [this.#objectRefs.bytes()],
+      namedRefs: [namedRefs],
+      stream: this.#frames,
     };
+    const sizeOf = (pieces: readonly Uint8Array[]) =>
+      pieces.reduce((sum, { length }) => sum + length, 0);
     const start = HEADER_SIZE + INFO_SIZE;
-    const total = Object.values(sections).reduce((sum, { length }) => sum + length, start);
+    const total = Object.values(sections).reduce((sum, pieces) => sum + sizeOf(pieces), start);
     const out = new Uint8Array(total);
     const view = new DataView(out.buffer);
     const setRange = (offset: number, from: number, to: number) => {
@@ -321,9 +328,11 @@ export class SplitstreamWriter {
     setRange(HEADER.info, HEADER_SIZE, start);
     let at = start;
     for (const name of ["streamRefs", "objectRefs", "namedRefs", "stream"] as const) {
-      out.set(sections[name], at);
-      setRange(HEADER_SIZE + INFO[name], at, at + sections[name].length);
-      at += sections[name].length;
+      setRange(HEADER_SIZE + INFO[name], at, at + sizeOf(sections[name]));
+      for (const piece of sections[name]) {
+        out.set(piece, at);
+        at += piece.length;
+      }
     }
     view.setBigUint64(HEADER_SIZE + INFO.contentType, this.#contentType, true);
     view.setBigUint64(HEADER_SIZE + INFO.size, BigInt(this.#size), true);
@@ -336,6 +345,12 @@ export class SplitstreamWriter {
       throw new Error(`digest of ${digest.length} bytes, ${size} expected`);
     }
     return digest;
+  }
+
+  /** Compresses what there is. No inline chunk may be open. */
+  #endFrame(): void {
+    this.#frames.push(this.#zstd.compress(this.#plain.subarray(0, this.#length)));
+    this.#length = 0;
   }
 
   #closeInline(): void {

@@ -146,6 +146,22 @@ describe("layout", () => {
     expect(() => writer.external(digest("sha256", 1), 1)).toThrow(/32 bytes, 64 expected/);
   });
 
+  test("a long one is the same when it is read, however it was compressed", () => {
+    const piece = (i: number) => new Uint8Array(100_000).fill(i);
+    const count = 100;
+    const stream = write(
+      Array.from({ length: 2 * count }, (_, i) => (i % 2 === 0 ? piece(i) : { fill: i, size: 1 })),
+    );
+    const { chunks, size } = content(parseSplitstream(stream, "sha256", zstd));
+    expect(size).toBe(count * 100_001);
+    expect(chunks).toHaveLength(2 * count);
+    for (const [i, chunk] of chunks.entries()) {
+      const matches =
+        typeof chunk === "string" ? chunk === toHex(digest("sha256", i)) : chunk.equals(piece(i));
+      expect(matches, `chunk ${i}`).toBe(true);
+    }
+  });
+
   test("nothing at all is a stream, too", () => {
     expect(content(parseSplitstream(write([]), "sha256", zstd))).toMatchObject({
       size: 0,

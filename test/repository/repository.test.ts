@@ -58,10 +58,10 @@ describe.each(["secure", "insecure"] as const)("%s: objects", (kind) => {
     expect(read(fixture, repository, stored.digest)).toBe("hello world");
   });
 
-  test("written in pieces are the same objects", () => {
+  test.each([100_001, 1_000_001])("written in pieces are the same objects: %d bytes", (size) => {
     using fixture = newRepository(kind, { hash: "sha512" });
     using repository = fixture.open();
-    const data = Buffer.alloc(100_001, "0123456789 and so on");
+    const data = Buffer.alloc(size, "0123456789 and so on");
     const writer = repository.createObject();
     const piece = Buffer.alloc(4099);
     for (let at = 0; at < data.length; at += piece.length) {
@@ -75,6 +75,20 @@ describe.each(["secure", "insecure"] as const)("%s: objects", (kind) => {
     const again = repository.createObject();
     again.write(data);
     expect(again.finish().existing).toBe(true);
+  });
+
+  test("that are written at the same time do not mix", () => {
+    using fixture = newRepository(kind);
+    using repository = fixture.open();
+    const letters = ["a", "b", "c"];
+    const writers = letters.map(() => repository.createObject());
+    for (let round = 0; round < 5; round++) {
+      for (const [i, writer] of writers.entries()) writer.write(bytes(letters[i]!.repeat(1000)));
+    }
+    const stored = writers.map((writer) => writer.finish().digest);
+    expect(stored.map((digest) => read(fixture, repository, digest))).toEqual(
+      letters.map((letter) => letter.repeat(5000)),
+    );
   });
 
   test("that nobody finishes leave nothing", () => {
@@ -120,8 +134,11 @@ describe.each(["secure", "insecure"] as const)("%s: objects", (kind) => {
   test("get by without nameless files", () => {
     using fixture = newRepository(kind, { base: withoutNamelessFiles });
     using repository = fixture.open();
-    const writer = repository.createObject();
+    const large = repository.createObject();
+    large.write(Buffer.alloc(1 << 20));
     expect(readdirSync(join(fixture.path, "objects"))[0]).toMatch(/^\.tmp-object-[A-Za-z0-9]{12}$/);
+    large.abort();
+    const writer = repository.createObject();
     writer.write(bytes("hello world"));
     expect(toHex(writer.finish().digest)).toBe(HELLO);
     repository.createObject().abort();
@@ -129,6 +146,25 @@ describe.each(["secure", "insecure"] as const)("%s: objects", (kind) => {
     expect(readdirSync(join(fixture.path, "objects"))).toEqual([HELLO.slice(0, 2)]);
     expect(readdirSync(fixture.path).sort()).toEqual(["meta.json", "objects"]);
   });
+});
+
+test("small objects that the store has are not written again, where no kernel has to hash them", () => {
+  using fixture = newRepository("insecure");
+  const calls: string[] = [];
+  const linux = watched(fixture.platform.linux, (call) => calls.push(call));
+  using repository = fixture.open({ platform: { ...fixture.platform, linux } });
+  const write = () => {
+    const writer = repository.createObject();
+    writer.write(bytes("hello "));
+    writer.write(bytes("world"));
+    return writer.finish().existing;
+  };
+  expect(write()).toBe(false);
+  expect(calls).toContain("write");
+  calls.length = 0;
+  expect(write()).toBe(true);
+  expect(calls).not.toContain("write");
+  expect(calls).not.toContain("linkat");
 });
 
 describe("what is not what its name says", () => {

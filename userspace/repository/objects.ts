@@ -29,11 +29,13 @@ import { describeMeasured, type Measured, measureVerity } from "../../src/linux/
 import { RepositoryError } from "./errors.ts";
 import { OBJECTS, TEMPORARY_OBJECT } from "./layout.ts";
 import { makeDirectory } from "./links.ts";
-import { computeDigest, type Platform } from "./platform.ts";
+import { computeDigest, type Digester, type Platform } from "./platform.ts";
 import { TemporaryFile } from "./temporary-file.ts";
 
 const OBJECT_MODE = 0o644;
 const DEFAULT_READ_LIMIT = 64 << 20;
+/** Where objects are hashed here, those up to this size are held until the store was asked for them, in bytes. */
+const HELD = 1 << 18;
 
 export interface StoredObject {
   readonly digest: Uint8Array;
@@ -69,6 +71,8 @@ export class ObjectStore {
   /** Objects that are known to be damaged, in hex. */
   readonly #distrusted = new Set<string>();
   #directory: Fd | undefined;
+  /** For the next object that is held; whoever holds one has it. */
+  #buffer: Uint8Array | undefined;
 
   /** The store of the repository whose directory is `root`. */
   constructor(platform: Platform, root: Fd, { hash, verity, insecure }: StoreOptions) {
@@ -109,9 +113,13 @@ export class ObjectStore {
 
   /** Starts an object whose bytes arrive in pieces. */
   create(): ObjectWriter {
-    const { linux } = this.#platform;
     this.directory(true);
-    const digester = this.#verity ? undefined : this.#platform.digester(this.#hash);
+    return this.#verity ? this.#createFile(undefined) : this.#createHeld();
+  }
+
+  /** An object that is a file from the start. */
+  #createFile(digester: Digester | undefined): ObjectWriter {
+    const { linux } = this.#platform;
     const file = this.#temporaryFile();
     let size = 0;
     return {
@@ -128,6 +136,40 @@ export class ObjectStore {
         }
       },
       abort: () => file.discard(),
+    };
+  }
+
+  /** An object of which nothing is written if it is small and the store has it. */
+  #createHeld(): ObjectWriter {
+    let buffer = this.#buffer ?? new Uint8Array(HELD);
+    this.#buffer = undefined;
+    let size = 0;
+    let large: ObjectWriter | undefined;
+    const release = () => {
+      this.#buffer = buffer;
+      buffer = new Uint8Array(0);
+      size = 0;
+    };
+    return {
+      write: (chunk) => {
+        if (large === undefined && size + chunk.length > HELD) {
+          large = this.#createFile(this.#platform.digester(this.#hash));
+          large.write(buffer.subarray(0, size));
+          release();
+        }
+        if (large !== undefined) return large.write(chunk);
+        buffer.set(chunk, size);
+        size += chunk.length;
+      },
+      finish: () => {
+        if (large !== undefined) return large.finish();
+        try {
+          return this.store(buffer.subarray(0, size));
+        } finally {
+          release();
+        }
+      },
+      abort: () => large?.abort(),
     };
   }
 
