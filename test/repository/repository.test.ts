@@ -152,7 +152,7 @@ test("small objects that the store has are not written again, where no kernel ha
   using fixture = newRepository("insecure");
   const calls: string[] = [];
   const linux = watched(fixture.platform.linux, (call) => calls.push(call));
-  using repository = fixture.open({ platform: { ...fixture.platform, linux } });
+  using repository = openRepository(fixture.path, { platform: { ...fixture.platform, linux } });
   const write = () => {
     const writer = repository.createObject();
     writer.write(bytes("hello "));
