@@ -2,7 +2,7 @@
  * Dump files as C's mkcomposefs 1.0 reads them (composefs-dump(5)). It takes more than composefs-rs: missing fields at the
  * end of a line, links to entries that come later, link counts and object paths of any kind, any bytes.
  */
-import { type ByteString, display, fromBytes, toBytes } from "./bytestring.ts";
+import { type ByteString, fromBytes, toBytes } from "./bytestring.ts";
 import { fromHex } from "./digest.ts";
 import {
   inField,
@@ -62,6 +62,8 @@ class Reader {
   #root: Directory | undefined;
   readonly #nodes = new Map<ByteString, Node>();
   readonly #names = new Map<Leaf, Home>();
+  /** Where links that were followed lead in the end. */
+  readonly #resolved = new Map<ByteString, ByteString>();
   readonly #links = new Map<ByteString, Link>();
   readonly #linkCounts = new Map<Leaf, number>();
   readonly #redirects = new Map<Leaf, ByteString>();
@@ -83,10 +85,10 @@ class Reader {
     const parent = this.#nodes.get((path.slice(0, slash) || "/") as ByteString);
     if (parent?.type !== "directory") {
       const why = parent === undefined ? "there is no such directory yet" : "not a directory";
-      throw new Error(`PATH: parent of ${display(path)}: ${why}`);
+      throw new Error(`PATH: parent of ${quote(path)}: ${why}`);
     }
     if (this.#nodes.has(path) || this.#links.has(path)) {
-      throw new Error(`PATH: second entry for ${display(path)}`);
+      throw new Error(`PATH: second entry for ${quote(path)}`);
     }
     const home = { directory: parent, name: path.slice(slash + 1) as ByteString };
     const mode = fields[2] ?? "";
@@ -115,17 +117,20 @@ class Reader {
     return { tree: this.#root, cInput };
   }
 
+  /** Each link is followed once, however many lead to it. */
   #resolve(target: ByteString): Leaf {
     const seen = new Set<ByteString>();
     let path = target;
     for (let link = this.#links.get(path); link !== undefined; link = this.#links.get(path)) {
-      if (seen.has(path)) throw new Error(`hard link to itself at ${display(path)}`);
+      if (seen.has(path)) throw new Error(`hard link to itself at ${quote(path)}`);
       seen.add(path);
-      path = link.target;
+      const known = this.#resolved.get(path);
+      path = known ?? link.target;
     }
     const node = this.#nodes.get(path);
-    if (node === undefined) throw new Error(`no entry ${display(path)}`);
-    if (node.type === "directory") throw new Error(`hard link to the directory ${display(path)}`);
+    if (node === undefined) throw new Error(`no entry ${quote(path)}`);
+    if (node.type === "directory") throw new Error(`hard link to the directory ${quote(path)}`);
+    for (const link of seen) this.#resolved.set(link, path);
     return node;
   }
 
