@@ -14,7 +14,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, expect, test } from "vitest";
 import { buildExecutable, checkStatic, SIZE_LIMIT } from "../../scripts/build/quickjs.mjs";
@@ -24,20 +24,24 @@ const dist = (name: string) => join(root, "dist", name);
 const temporary = mkdtempSync(join(tmpdir(), "build-"));
 afterAll(() => rmSync(temporary, { recursive: true, force: true }));
 
-const OUTPUTS = ["cfsboot.mjs", "linux.node", "composefs-setup-root"];
+const OUTPUTS = ["cfsboot.mjs", "linux.node", "composefs-setup-root", "man"];
 
+/** Of each file that the build made. */
 function digests(directory: string): Record<string, string> {
-  const digest = (name: string) =>
-    createHash("sha256")
-      .update(readFileSync(join(directory, "dist", name)))
-      .digest("hex");
-  return Object.fromEntries(OUTPUTS.map((name) => [name, digest(name)]));
+  const made = readdirSync(join(directory, "dist"), { recursive: true, withFileTypes: true });
+  const files = made.filter((entry) => entry.isFile());
+  const digest = (path: string) => createHash("sha256").update(readFileSync(path)).digest("hex");
+  return Object.fromEntries(
+    files
+      .map(({ parentPath, name }) => join(parentPath, name))
+      .map((path) => [relative(directory, path), digest(path)]),
+  );
 }
 
 /** A copy of what the build reads, without what it has cached, except the engine's tarball. */
 function copySources(from: string, to: string): void {
   mkdirSync(join(to, ".cache"), { recursive: true });
-  for (const name of ["src", "initrd", "userspace", "native", "scripts"]) {
+  for (const name of ["src", "initrd", "userspace", "native", "scripts", "docs"]) {
     cpSync(join(from, name), join(to, name), { recursive: true });
   }
   for (const name of ["build.mjs", "package.json"]) cpSync(join(from, name), join(to, name));
