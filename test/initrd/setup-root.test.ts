@@ -36,7 +36,6 @@ function disk(result: Result): string {
 }
 
 describe.each(PROVIDERS)("composefs-setup-root ($name)", (provider) => {
-  const isExecutable = provider.name === "executable";
 
   test.each(["sha256", "sha512"] as const)("puts the root together (%s)", (hash) => {
     const root = makePhysicalRoot(hash);
@@ -441,15 +440,6 @@ describe.each(PROVIDERS)("composefs-setup-root ($name)", (provider) => {
     expect(overlay.stderr).toBe(
       "composefs-setup-root: error: /etc (overlay): an overlay needs a writable physical root, which is mounted read-only\nhint: put rw on the kernel command line\n",
     );
-  });
-
-  test.runIf(isExecutable)("needs no library and no other file", () => {
-    const root = makePhysicalRoot("sha256");
-    const result = run(provider, root, {
-      before: `mkdir "$OUT/empty" && cp ${provider.command[0]} "$OUT/empty/program"`,
-      inspect: 'chroot "$OUT/empty" /program --help | head -1',
-    });
-    expect(result.seen).toMatch(/^usage: composefs-setup-root /);
   });
 });
 
