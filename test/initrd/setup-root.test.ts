@@ -36,7 +36,6 @@ function disk(result: Result): string {
 }
 
 describe.each(PROVIDERS)("composefs-setup-root ($name)", (provider) => {
-
   test.each(["sha256", "sha512"] as const)("puts the root together (%s)", (hash) => {
     const root = makePhysicalRoot(hash);
     const before = readdirSync("/run").filter((name) => name.startsWith("composefs-"));
