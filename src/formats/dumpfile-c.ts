@@ -2,7 +2,7 @@
  * Dump files as C's mkcomposefs 1.0 reads them (composefs-dump(5)). It takes more than composefs-rs: missing fields at the
  * end of a line, links to entries that come later, link counts and object paths of any kind, any bytes.
  */
-import { type ByteString, fromBytes, toBytes } from "./bytestring.ts";
+import { type ByteString, display, fromBytes, toBytes } from "./bytestring.ts";
 import { fromHex } from "./digest.ts";
 import {
   inField,
@@ -25,6 +25,7 @@ const MAX_XATTRS = 65535;
 const MAX_FILE = 2n ** 53n;
 const MAX_U64 = 2n ** 64n - 1n;
 const SHA256_SIZE = 32;
+const SHOWN = 200;
 
 /** A tree, and what its image says beyond it. */
 export interface CDumpfile {
@@ -85,10 +86,10 @@ class Reader {
     const parent = this.#nodes.get((path.slice(0, slash) || "/") as ByteString);
     if (parent?.type !== "directory") {
       const why = parent === undefined ? "there is no such directory yet" : "not a directory";
-      throw new Error(`PATH: parent of ${quote(path)}: ${why}`);
+      throw new Error(`PATH: parent of ${shown(path)}: ${why}`);
     }
     if (this.#nodes.has(path) || this.#links.has(path)) {
-      throw new Error(`PATH: second entry for ${quote(path)}`);
+      throw new Error(`PATH: second entry for ${shown(path)}`);
     }
     const home = { directory: parent, name: path.slice(slash + 1) as ByteString };
     const mode = fields[2] ?? "";
@@ -122,14 +123,13 @@ class Reader {
     const seen = new Set<ByteString>();
     let path = target;
     for (let link = this.#links.get(path); link !== undefined; link = this.#links.get(path)) {
-      if (seen.has(path)) throw new Error(`hard link to itself at ${quote(path)}`);
+      if (seen.has(path)) throw new Error(`hard link to itself at ${shown(path)}`);
       seen.add(path);
-      const known = this.#resolved.get(path);
-      path = known ?? link.target;
+      path = this.#resolved.get(path) ?? link.target;
     }
     const node = this.#nodes.get(path);
-    if (node === undefined) throw new Error(`no entry ${quote(path)}`);
-    if (node.type === "directory") throw new Error(`hard link to the directory ${quote(path)}`);
+    if (node === undefined) throw new Error(`no entry ${shown(path)}`);
+    if (node.type === "directory") throw new Error(`hard link to the directory ${shown(path)}`);
     for (const link of seen) this.#resolved.set(link, path);
     return node;
   }
@@ -188,6 +188,12 @@ class Reader {
 }
 
 const NOWHERE = "" as ByteString;
+
+/** A path for messages: here none is too long. */
+function shown(path: ByteString): string {
+  const text = display(path);
+  return text.length > SHOWN ? `${text.slice(0, SHOWN)}…` : text;
+}
 
 function redirect(payload: ByteString): ByteString {
   return `/${payload}` as ByteString;

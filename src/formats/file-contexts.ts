@@ -82,10 +82,14 @@ export function parseSelinuxConfig(bytes: Uint8Array, name: string): ByteString 
 /** White space as Unicode has it. What `\s` means in JavaScript is not quite the same. */
 const SPACE = "[\\t-\\r \\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000]";
 const BLANKS = new RegExp(`${SPACE}+`);
-const OUTER_BLANKS = new RegExp(`^${SPACE}+|${SPACE}+$`, "g");
+const BLANK = new RegExp(SPACE);
 
 function trim(text: string): Text {
-  return text.replace(OUTER_BLANKS, "");
+  let start = 0;
+  let end = text.length;
+  while (start < end && BLANK.test(text[start]!)) start++;
+  while (end > start && BLANK.test(text[end - 1]!)) end--;
+  return text.slice(start, end);
 }
 
 /** Lines that are neither empty nor comments, in fields. */

@@ -19,11 +19,16 @@ export function parseMountOptions(text: string): MountOption[] {
 
 /** The parts of a text between separators that have no backslash before them. Backslashes stay. */
 export function splitEscaped(text: string, separator: "," | ":"): string[] {
-  const parts = [""];
-  for (const [piece] of text.matchAll(/\\.|./gs)) {
-    if (piece === separator) parts.push("");
-    else parts.push(parts.pop() + piece);
+  const parts: string[] = [];
+  let start = 0;
+  for (let at = 0; at < text.length; at++) {
+    if (text[at] === "\\") at++;
+    else if (text[at] === separator) {
+      parts.push(text.slice(start, at));
+      start = at + 1;
+    }
   }
+  parts.push(text.slice(start));
   return parts;
 }
 

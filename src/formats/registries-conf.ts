@@ -152,7 +152,9 @@ function place(table: Table, key: string): string {
 }
 
 function trim(value: string): string {
-  return value.replace(/\/+$/, "");
+  let end = value.length;
+  while (value[end - 1] === "/") end--;
+  return value.slice(0, end);
 }
 
 function parseToml(text: string, file: string): unknown {

@@ -53,6 +53,9 @@ const KEYS: Readonly<Record<string, readonly string[]>> = {
   cfsboot: ["erofs", "layers"],
 };
 
+/** In characters: what is longer is not looked at where a key is searched for. */
+const MAX_USUAL_LINE = 200;
+
 type Table = Readonly<Record<string, unknown>>;
 
 /**
@@ -153,10 +156,12 @@ class ConfReader {
   /** File and line of a key. The parser keeps no positions, so this looks for the usual spellings. */
   #place(table: string, key: string | undefined): string {
     let current = "";
-    for (const [i, line] of this.#text.split("\n").entries()) {
-      const header = /^\s*\[+\s*"?([^\]"]*?)"?\s*\]/.exec(line);
+    for (const [i, untrimmed] of this.#text.split("\n").entries()) {
+      const line = untrimmed.trim();
+      if (line.length > MAX_USUAL_LINE) continue;
+      const header = /^\[+\s*"?([^\]"]*?)"?\s*\]/.exec(line);
       if (header !== null) current = header[1]!;
-      const assigned = /^\s*([^=#]*?)\s*=/.exec(header === null ? line : "")?.[1];
+      const assigned = /^([^=#]*?)\s*=/.exec(header === null ? line : "")?.[1];
       const hit =
         key === undefined
           ? (header !== null && current === table) || (current === "" && assigned === table)

@@ -15,6 +15,8 @@ export interface Description {
 }
 
 const MAX_CAUSES = 20;
+/** Of one error of the chain, in characters. */
+const MAX_MESSAGE = 2000;
 
 /** Describes an error and its causes. */
 export function describeError(error: unknown): Description {
@@ -65,6 +67,8 @@ function messageOf(error: unknown): string {
   return error instanceof AggregateError ? "" : (code ?? error.name);
 }
 
+/** Messages quote what they are about, which may be of any length. */
 function oneLine(text: string): string {
-  return text.replaceAll(/\s*[\r\n]\s*/g, " ").trim();
+  const shown = text.length > MAX_MESSAGE ? `${text.slice(0, MAX_MESSAGE)}…` : text;
+  return shown.replaceAll(/\s*[\r\n]\s*/g, " ").trim();
 }

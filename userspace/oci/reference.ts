@@ -91,6 +91,11 @@ const TAG = /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$/;
 const DIGEST = /^sha256:[0-9a-f]{64}$/;
 const INDEX = /^@(0|[1-9][0-9]{0,5})$/;
 const NAME_LIMIT = 255;
+/** Longer than a name with its tag and digest, all at their longest. */
+const LOCATION_LIMIT = 512;
+/** Longer than a path and a name in the archive there. */
+const REFERENCE_LIMIT = 8192;
+const SHOWN = 500;
 
 /** What stands behind `TRANSPORT:`, by transport. */
 const PARSERS: Readonly<Record<string, (source: string, rest: string) => Reference>> = {
@@ -108,16 +113,25 @@ const PARSERS: Readonly<Record<string, (source: string, rest: string) => Referen
  * Throws an error that says what was expected where the text is not one.
  */
 export function parseReference(text: string): Reference {
+  if (text.length > REFERENCE_LIMIT)
+    throw new Error(
+      `image reference of ${text.length} characters: expected at most ${REFERENCE_LIMIT}`,
+    );
   const colon = text.indexOf(":");
   const transport = text.slice(0, Math.max(0, colon));
   const parse = Object.hasOwn(PARSERS, transport) ? PARSERS[transport] : undefined;
   if (parse === undefined)
-    throw new Error(`image reference ${JSON.stringify(text)}: expected ${REFERENCE_FORMS}`);
+    throw new Error(`image reference ${quote(text)}: expected ${REFERENCE_FORMS}`);
   try {
     return parse(text, text.slice(colon + 1));
   } catch (error) {
-    throw new Error(`image reference ${JSON.stringify(text)}`, { cause: error });
+    throw new Error(`image reference ${quote(text)}`, { cause: error });
   }
+}
+
+/** The beginning of a text, which may be long, for messages. */
+function quote(text: string): string {
+  return JSON.stringify(text.length > SHOWN ? `${text.slice(0, SHOWN)}…` : text);
 }
 
 /** Whether a text begins like a reference: with a transport that there is. */
@@ -184,6 +198,9 @@ function parseRegistry(source: string, rest: string): RegistryReference {
 
 /** Parses `[HOST[:PORT]/]NAME[:TAG][@DIGEST]`. */
 export function parseLocation(text: string): RegistryLocation {
+  // before patterns are tried on it
+  if (text.length > LOCATION_LIMIT)
+    throw new Error(`expected a name of at most ${NAME_LIMIT} characters`);
   const at = text.indexOf("@");
   const digest = at < 0 ? undefined : text.slice(at + 1);
   if (digest !== undefined && !DIGEST.test(digest))
