@@ -1,5 +1,5 @@
 /** Pulls that end anywhere: the repository stays sound, the next pull completes it, and what was left over goes. */
-import { readdirSync, readlinkSync, rmSync } from "node:fs";
+import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import type { Linux } from "../../src/linux/linux.ts";
@@ -23,6 +23,7 @@ import {
 } from "../repository/fixture.ts";
 import { type TroubleKind, troubleAt } from "../repository/trouble.ts";
 import { image, tar, writeLayout } from "./fixtures/images.ts";
+import { names } from "./fixtures/pulling.ts";
 
 let directory: ReturnType<typeof temporaryDirectory>;
 let scratch: string;
@@ -54,28 +55,6 @@ async function pullWith(path: string, linux: Linux, name = "tag"): Promise<void>
   const transport = await openLayout({ transport: "oci", source, directory, tag: undefined });
   const platform = { os: "linux", architecture: "amd64" };
   await pull(repository, transport, { name, platform, bootable: true });
-}
-
-/**
- * All names, and what links hold. The manifest's stream has no name of its own: the order of the references in it tells
- * how it was written.
- */
-function names(path: string): string[] {
-  const lines = namesOf(path);
-  const manifest = lines.find(
-    (line) => line.includes("/oci-manifest-") && line.includes("objects"),
-  )!;
-  const object = manifest.slice(manifest.indexOf("/objects/"));
-  return lines.map((line) => line.replace(object, "/objects/manifest")).sort();
-}
-
-function namesOf(path: string): string[] {
-  return readdirSync(path, { recursive: true, withFileTypes: true })
-    .filter((entry) => !entry.isDirectory())
-    .map((entry) => {
-      const name = join(entry.parentPath, entry.name);
-      return name.slice(path.length) + (entry.isSymbolicLink() ? ` ${readlinkSync(name)}` : "");
-    });
 }
 
 test.each([
