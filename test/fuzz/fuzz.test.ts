@@ -19,9 +19,8 @@ const FIRST_SEED = SECONDS > 0 ? Date.now() % 2 ** 31 : 1;
 const ROUNDS = 500;
 /** Of the large inputs a short run tries one in so many. */
 const STEP = 8;
-/** By hand; a short run shares its machine, whose processor time is worth less then. */
-const MAX_MILLISECONDS = SECONDS > 0 ? 1000 : 4000;
-const MAX_MESSAGE = 8000;
+const MAX_MILLISECONDS = 1000;
+const MAX_MESSAGE = 4000;
 /** What one input of a megabyte may add to the memory that the process has needed, garbage included. */
 const MAX_KILOBYTES = 300 * 1024;
 const MEGABYTE = 1 << 20;
@@ -74,22 +73,25 @@ describe.each(targets(scratch))("$name", (target) => {
     for (const specimen of target.specimens) await target.read(specimen);
   });
 
-  test.skipIf(target.rounds === 0)(
-    "bad ones are refused well",
-    async () => {
-      const rounds = target.rounds ?? ROUNDS;
-      const end = Date.now() + SECONDS * 1000;
-      for (let round = 0; SECONDS > 0 ? Date.now() < end : round < rounds; round++) {
-        const seed = FIRST_SEED + round;
-        const random = new Random(seed);
-        let data = mutate(random, target.specimens);
-        if (target.repair !== undefined && random.below(4) > 0) data = target.repair(data);
-        const wrong = await judge(target, data);
-        if (wrong !== undefined) expect.fail(`seed ${seed}: ${wrong}\nin ${keep(target, data)}`);
-      }
-    },
-    (SECONDS + 60) * 1000,
-  );
+  // some targets read only large inputs
+  if (target.rounds !== 0) {
+    test(
+      "bad ones are refused well",
+      async () => {
+        const rounds = target.rounds ?? ROUNDS;
+        const end = Date.now() + SECONDS * 1000;
+        for (let round = 0; SECONDS > 0 ? Date.now() < end : round < rounds; round++) {
+          const seed = FIRST_SEED + round;
+          const random = new Random(seed);
+          let data = mutate(random, target.specimens);
+          if (target.repair !== undefined && random.below(4) > 0) data = target.repair(data);
+          const wrong = await judge(target, data);
+          if (wrong !== undefined) expect.fail(`seed ${seed}: ${wrong}\nin ${keep(target, data)}`);
+        }
+      },
+      (SECONDS + 60) * 1000,
+    );
+  }
 
   test(
     "a megabyte of garbage, too",
