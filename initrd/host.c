@@ -215,9 +215,6 @@ static JSContext *new_context(JSRuntime *runtime) {
   JS_AddIntrinsicMapSet(ctx);
   JS_AddIntrinsicTypedArrays(ctx);
   JS_AddIntrinsicPromise(ctx);
-#ifdef HOST_DATE
-  JS_AddIntrinsicDate(ctx);
-#endif
 #ifdef QJS_VERSION_MAJOR
   JS_AddIntrinsicBigInt(ctx);
 #endif
