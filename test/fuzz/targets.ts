@@ -31,6 +31,7 @@ import {
 } from "../../src/formats/splitstream.ts";
 import { readEntries } from "../../src/formats/tar/entries.ts";
 import { BLOCK_SIZE, TAR_HEADER } from "../../src/formats/tar/header.ts";
+import { TarSplitReader } from "../../src/formats/tar-split.ts";
 import { mergeLayers } from "../../src/model/layers.ts";
 import { Labels } from "../../src/model/selinux/labels.ts";
 import { decompress } from "../../userspace/decompress.ts";
@@ -108,6 +109,21 @@ function readTar(data: Uint8Array): void {
     { name: "layer", entries: readEntries(split(data, [700, 1 << 16]).chunks) } as never,
   ]);
 }
+
+const TAR_SPLIT = utf8(
+  [
+    {
+      type: 2,
+      payload: Buffer.from(ARCHIVES[0]!.subarray(0, 1024)).toString("base64"),
+      position: 0,
+    },
+    { type: 1, name: "usr/", payload: null, position: 1 },
+    { type: 1, name: "usr/large", size: 700, payload: "NCAAAAAAAAA=", position: 2 },
+    { type: 1, name_raw: "/w==", size: 1, payload: "NCAAAAAAAAA=", position: 3 },
+  ]
+    .map((entry) => `${JSON.stringify(entry)}\n`)
+    .join(""),
+);
 
 // --- splitstreams
 
@@ -299,6 +315,17 @@ export function targets(scratch: string): Target[] {
       place: /tar offset \d+|^layer/,
       repair: repairSums,
       read: readTar,
+    },
+    {
+      name: "tar-split",
+      specimens: [TAR_SPLIT],
+      tokens: ["\n", '{"type":2,"payload":"', "null", "AA==", '"name_raw":"'],
+      place: /^line \d+: /,
+      read: (data) => {
+        const reader = new TarSplitReader();
+        for (let at = 0; at < data.length; at += 1000) reader.push(data.subarray(at, at + 1000));
+        reader.end();
+      },
     },
     {
       name: "splitstream",
