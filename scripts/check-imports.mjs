@@ -32,13 +32,13 @@ const LAYERS = [
     packages: ["node:", "undici"],
   },
   {
-    name: "userspace/deployment",
-    may: ["src/", "userspace", "userspace/repository", "userspace/oci"],
-    packages: ["node:", "ini"],
+    name: "userspace/bootloader",
+    may: ["src/", "userspace", "userspace/repository"],
+    packages: ["node:"],
   },
   {
-    name: "userspace/bootloader",
-    may: ["src/", "userspace", "userspace/repository", "userspace/deployment"],
+    name: "userspace/deployment",
+    may: ["src/", "userspace", "userspace/repository", "userspace/oci", "userspace/bootloader"],
     packages: ["node:"],
   },
   {
@@ -47,6 +47,7 @@ const LAYERS = [
       "src/",
       "userspace",
       "userspace/repository",
+      "userspace/oci",
       "userspace/deployment",
       "userspace/bootloader",
     ],
