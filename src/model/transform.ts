@@ -48,8 +48,9 @@ export function transformForBoot(tree: Tree, read: ReadContent): void {
   for (const name of ["boot", "sysroot"]) {
     const directory = requireDirectory(tree, name, "a bootable image needs it");
     directory.entries.clear();
-    // The nanoseconds stay: digests depend on it.
+    // To the nanosecond, as composefs-rs 0.9.4 does; its earlier releases left the fraction of a second as it was.
     directory.stat.mtimeSec = usr.stat.mtimeSec;
+    directory.stat.mtimeNsec = usr.stat.mtimeNsec;
   }
   relabel(tree, read);
 }
