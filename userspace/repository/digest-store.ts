@@ -6,30 +6,29 @@ import { type HashName, objectPath, sameDigest, toHex } from "../../src/formats/
 import {
   AT_EMPTY_PATH,
   AT_FDCWD,
-  FICLONE,
   O_CLOEXEC,
   O_DIRECTORY,
   O_NOFOLLOW,
   O_RDONLY,
 } from "../../src/linux/constants.ts";
 import { writeAll } from "../../src/linux/files.ts";
-import { type Fd, isErrno, type Linux } from "../../src/linux/linux.ts";
+import { type Fd, isErrno } from "../../src/linux/linux.ts";
 import { enableVerity, measureVerity } from "../../src/linux/verity.ts";
 import type { Content, TakeContent } from "../scan.ts";
+import { cloneContent, readContent } from "./file-content.ts";
 import { makeDirectory } from "./links.ts";
-import type { Digester, Platform } from "./platform.ts";
+import type { Platform } from "./platform.ts";
 import { TemporaryFile } from "./temporary-file.ts";
 
 const OBJECT_MODE = 0o644;
 const TEMPORARY = ".tmp-";
-const BUFFER = 1 << 20;
 
 /** Only hashes the content of files. */
 export function hashContent(platform: Platform, hash: HashName): TakeContent {
-  const buffer = new Uint8Array(BUFFER);
   return (fd) => {
     const digester = platform.digester(hash);
-    return { size: readInto(platform.linux, fd, digester, buffer), digest: digester.digest() };
+    const size = readContent(platform.linux, fd, (piece) => digester.update(piece));
+    return { size, digest: digester.digest() };
   };
 }
 
@@ -65,7 +64,9 @@ export class DigestStore {
     if (this.#has(content)) return content;
     const file = new TemporaryFile(linux, this.#directory, TEMPORARY, OBJECT_MODE);
     try {
-      copyContent(linux, fd, file.fd);
+      if (cloneContent(linux, fd, file.fd) !== "cloned") {
+        readContent(linux, fd, (piece) => writeAll(linux, file.fd, piece));
+      }
       // The file may have changed since; what was copied is what counts.
       const copied = this.#seal(file);
       const path = objectPath(toHex(copied.digest));
@@ -117,32 +118,5 @@ export class DigestStore {
     } finally {
       linux.close(fd);
     }
-  }
-}
-
-/** Hashes from the start of the file; returns the number of bytes. */
-function readInto(linux: Linux, fd: Fd, digester: Digester, buffer: Uint8Array): number {
-  for (let at = 0; ; ) {
-    const count = linux.read(fd, buffer, at);
-    if (count === 0) return at;
-    digester.update(buffer.subarray(0, count));
-    at += count;
-  }
-}
-
-/** All of `from` into `to`, which is empty: shared blocks where the file system has them. */
-function copyContent(linux: Linux, from: Fd, to: Fd): void {
-  try {
-    linux.ioctlValue(to, FICLONE, from);
-    return;
-  } catch (error) {
-    if (!isErrno(error, "EOPNOTSUPP", "EXDEV", "EINVAL", "ENOTTY")) throw error;
-  }
-  const buffer = new Uint8Array(BUFFER);
-  for (let at = 0; ; ) {
-    const count = linux.read(from, buffer, at);
-    if (count === 0) return;
-    writeAll(linux, to, buffer.subarray(0, count));
-    at += count;
   }
 }

@@ -101,11 +101,11 @@ export class ObjectStore {
   store(data: Uint8Array): StoredObject {
     const digest = computeDigest(this.#platform, this.#hash, data);
     this.directory(true);
-    if (this.#isIntact(digest, data.length)) return { digest, size: data.length, existing: true };
-    const file = this.#temporaryFile();
+    if (this.isIntact(digest, data.length)) return { digest, size: data.length, existing: true };
+    const file = this.temporaryFile();
     try {
       writeAll(this.#platform.linux, file.fd, data);
-      return this.#publish(file, data.length, digest);
+      return this.publish(file, data.length, digest);
     } finally {
       file.discard();
     }
@@ -120,7 +120,7 @@ export class ObjectStore {
   /** An object that is a file from the start. */
   #createFile(digester: Digester | undefined): ObjectWriter {
     const { linux } = this.#platform;
-    const file = this.#temporaryFile();
+    const file = this.temporaryFile();
     let size = 0;
     return {
       write: (chunk) => {
@@ -130,7 +130,7 @@ export class ObjectStore {
       },
       finish: () => {
         try {
-          return this.#publish(file, size, digester?.digest());
+          return this.publish(file, size, digester?.digest());
         } finally {
           file.discard();
         }
@@ -176,6 +176,11 @@ export class ObjectStore {
   /** Takes an object for missing, until it is stored anew. */
   distrust(digest: Uint8Array): void {
     this.#distrusted.add(toHex(digest));
+  }
+
+  /** Takes an object that was stored anew for what it is. */
+  trust(digest: Uint8Array): void {
+    this.#distrusted.delete(toHex(digest));
   }
 
   /** Takes objects for what they are again. */
@@ -236,18 +241,21 @@ export class ObjectStore {
     }
   }
 
-  /** Gives a complete file its name. `computed` is its digest if it was computed here; with fs-verity the kernel decides. */
-  #publish(file: TemporaryFile, size: number, computed: Uint8Array | undefined): StoredObject {
+  /**
+   * Gives a complete file its name, which is its digest. `computed` is that if it was computed here; with fs-verity the
+   * kernel decides. The caller discards the file afterwards, whatever came of it.
+   */
+  publish(file: TemporaryFile, size: number, computed: Uint8Array | undefined): StoredObject {
     const digest = this.#verity || computed === undefined ? this.#seal(file, computed) : computed;
-    if (this.#isIntact(digest, size)) return { digest, size, existing: true };
+    if (this.isIntact(digest, size)) return { digest, size, existing: true };
     const directory = this.directory();
     const path = objectPath(toHex(digest));
     if (!this.#publishIn(directory, file, path)) {
       // Another writer was faster; or what has the name is damaged (by a power cut, say), and then its place is taken.
-      if (this.#isIntact(digest, size)) return { digest, size, existing: true };
+      if (this.isIntact(digest, size)) return { digest, size, existing: true };
       file.replace(directory, path);
     }
-    this.#distrusted.delete(toHex(digest));
+    this.trust(digest);
     return { digest, size, existing: false };
   }
 
@@ -274,9 +282,10 @@ export class ObjectStore {
   }
 
   /**
-   * Whether the store has the object as it must be: with its fs-verity digest; in a repository where it need not have one, with its size, which a file that a power cut caught does not have.
+   * Whether the store has the object as it must be: with its fs-verity digest; in a repository where it need not have one,
+   * with its size, which a file that a power cut caught does not have.
    */
-  #isIntact(digest: Uint8Array, size: number): boolean {
+  isIntact(digest: Uint8Array, size: number): boolean {
     const { linux } = this.#platform;
     if (!this.#verity && this.#stat(digest)?.size !== size) return false;
     const fd = this.#openFile(digest);
@@ -318,7 +327,8 @@ export class ObjectStore {
     }
   }
 
-  #temporaryFile(): TemporaryFile {
+  /** A file that can become an object: see `publish`. */
+  temporaryFile(): TemporaryFile {
     return new TemporaryFile(this.#platform.linux, this.directory(), TEMPORARY_OBJECT, OBJECT_MODE);
   }
 }

@@ -39,9 +39,15 @@ import { loadMetadata, type StoredMetadata, writeMetadata } from "./metadata-fil
 import { nodePlatform } from "./node-platform.ts";
 import { ObjectStore, type ObjectWriter, type StoredObject } from "./objects.ts";
 import type { Platform } from "./platform.ts";
+import {
+  FileStore,
+  type StoredFile,
+  type StoreFileOptions,
+  type StoreMethod,
+} from "./store-file.ts";
 import { Streams } from "./streams.ts";
 
-export type { ErofsFormat, ObjectWriter, StoredObject };
+export type { ErofsFormat, ObjectWriter, StoredFile, StoredObject, StoreFileOptions, StoreMethod };
 
 export interface OpenOptions {
   /** Do without fs-verity even if the repository has it. */
@@ -152,6 +158,7 @@ export class Repository implements Disposable {
   readonly #stored: StoredMetadata;
   readonly #objects: ObjectStore;
   readonly #streams: Streams;
+  #files: FileStore | undefined;
   #writable = false;
   #closed = false;
 
@@ -257,6 +264,16 @@ export class Repository implements Disposable {
   createObject(): ObjectWriter {
     this.requireWritable();
     return this.#objects.create();
+  }
+
+  /**
+   * Stores the content of an open file of this machine without copying it, where that can be: shared blocks, else (only
+   * with `hardlink`) the file itself by another name, else a copy. See `FileStore.store` for the rules.
+   */
+  storeFile(fd: Fd, options?: StoreFileOptions): StoredFile {
+    this.requireWritable();
+    this.#files ??= new FileStore(this.#platform, this.#objects, this.hash, this.#stored.secure);
+    return this.#files.store(fd, options);
   }
 
   /** Whether the store has the object, by name: its content is not looked at. */
