@@ -43,6 +43,7 @@ import { parseReference } from "../../userspace/oci/reference.ts";
 import { zstd } from "../../userspace/zstd.ts";
 import { END, longName, member, pax, split } from "../formats/tar/archive.ts";
 import { image, json, type TarFile, tar } from "../oci/fixtures/images.ts";
+import { DEPLOYMENT_TARGETS } from "./deployment-targets.ts";
 
 export interface Target {
   readonly name: string;
@@ -309,6 +310,7 @@ export function targets(scratch: string): Target[] {
   };
 
   return [
+    ...DEPLOYMENT_TARGETS,
     {
       name: "tar",
       specimens: ARCHIVES,
