@@ -133,9 +133,13 @@ function toText(result: PullResult): string {
 }
 
 function statsText(stats: ImportStats): string {
+  const shared = [
+    ...(stats.objectsReflinked > 0 ? [`${stats.objectsReflinked} reflinked`] : []),
+    ...(stats.objectsHardlinked > 0 ? [`${stats.objectsHardlinked} hard-linked`] : []),
+  ];
   return (
-    `${stats.objectsStored} new + ${stats.objectsExisting} already present; ` +
-    `${megabytes(stats.bytesStored)} stored, ${megabytes(stats.bytesInline)} inline`
+    `${stats.objectsStored} new${shared.length > 0 ? ` (${shared.join(", ")})` : ""} + ` +
+    `${stats.objectsExisting} already present; ${megabytes(stats.bytesStored)} stored, ${megabytes(stats.bytesInline)} inline`
   );
 }
 
@@ -154,6 +158,8 @@ function toJson(result: PullResult): object {
       objects_existing: result.stats.objectsExisting,
       bytes_existing: result.stats.bytesExisting,
       bytes_inline: result.stats.bytesInline,
+      objects_reflinked: result.stats.objectsReflinked,
+      objects_hardlinked: result.stats.objectsHardlinked,
     },
   };
 }

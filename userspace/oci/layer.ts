@@ -1,8 +1,12 @@
 /** A layer on its way into the repository. */
 import { createHash } from "node:crypto";
+import { Crc64, formatCrc64 } from "../../src/formats/crc64.ts";
 import { CONTENT_TYPES, SplitstreamWriter } from "../../src/formats/splitstream.ts";
 import { TarSplitter } from "../../src/formats/tar/splitter.ts";
-import type { ObjectWriter, Repository } from "../repository/repository.ts";
+import { AT_EMPTY_PATH } from "../../src/linux/constants.ts";
+import type { Fd } from "../../src/linux/linux.ts";
+import { readContent } from "../repository/file-content.ts";
+import type { ObjectWriter, Repository, StoredObject } from "../repository/repository.ts";
 import { zstd } from "../zstd.ts";
 
 /** What an import put into the repository. */
@@ -15,6 +19,10 @@ export interface ImportStats {
   bytesExisting: number;
   /** Bytes of headers and small files that are kept in splitstreams. */
   bytesInline: number;
+  /** Of the objects that were stored: files of this machine that share their blocks with others. */
+  objectsReflinked: number;
+  /** And those that are other names of files of this machine. */
+  objectsHardlinked: number;
 }
 
 export function noStats(): ImportStats {
@@ -24,6 +32,8 @@ export function noStats(): ImportStats {
     objectsExisting: 0,
     bytesExisting: 0,
     bytesInline: 0,
+    objectsReflinked: 0,
+    objectsHardlinked: 0,
   };
 }
 
@@ -50,6 +60,8 @@ export class LayerImport {
   readonly #stream: SplitstreamWriter;
   readonly #splitter: TarSplitter;
   #object: ObjectWriter | undefined;
+  /** The external body at hand, if it is in the store already. */
+  #stored: StoredObject | undefined;
 
   /** `diffId` is the digest that the uncompressed bytes must have. */
   constructor(repository: Repository, diffId: string) {
@@ -62,13 +74,16 @@ export class LayerImport {
         this.#stream.inline(bytes);
       },
       beginExternal: () => {
-        this.#object = this.#repository.createObject();
+        this.#stored = undefined;
       },
-      externalData: (chunk) => this.#object!.write(chunk),
+      externalData: (chunk) => {
+        this.#object ??= this.#repository.createObject();
+        this.#object.write(chunk);
+      },
       endExternal: () => {
-        const object = this.#object!;
+        const object = this.#object;
         this.#object = undefined;
-        const { digest, size, existing } = object.finish();
+        const { digest, size, existing } = this.#stored ?? object!.finish();
         this.stats[existing ? "objectsExisting" : "objectsStored"]++;
         this.stats[existing ? "bytesExisting" : "bytesStored"] += size;
         this.#stream.external(digest, size);
@@ -80,6 +95,47 @@ export class LayerImport {
   write(chunk: Uint8Array): void {
     this.#hash.update(chunk);
     this.#splitter.push(chunk);
+  }
+
+  /**
+   * Takes the next body as a whole, from an open file that nobody writes to any more. A large one gets into the store
+   * without being copied, if that can be. What is hashed is what the store has then, whatever becomes of the file.
+   *
+   * Throws if the file is not the body: it must have its size, and the CRC-64 if there is one.
+   */
+  writeFile(fd: Fd, { size, crc64 }: { size: number; crc64: bigint | undefined }): void {
+    const { remaining, external } = this.#splitter.body;
+    if (remaining !== size)
+      throw new Error(`a file of ${size} bytes where the archive has one of ${remaining}`);
+    const { linux } = this.#repository.files.platform;
+    const stat = linux.statx(fd, "", AT_EMPTY_PATH);
+    if (stat.size !== size) throw new Error(`has ${stat.size} bytes; expected ${size}`);
+    const checksum = new Crc64();
+    if (!external) {
+      const count = readContent(linux, fd, (piece) => {
+        checksum.update(piece);
+        this.write(piece);
+      });
+      if (count !== size) throw new Error(`has ${count} bytes; expected ${size}`);
+      requireChecksum(checksum, crc64);
+      return;
+    }
+    const stored = this.#repository.storeFile(fd, { hardlink: true });
+    if (stored.size !== size) throw new Error(`has ${stored.size} bytes; expected ${size}`);
+    const object = this.#repository.openObject(stored.digest);
+    try {
+      readContent(linux, object, (piece) => {
+        checksum.update(piece);
+        this.#hash.update(piece);
+      });
+    } finally {
+      linux.close(object);
+    }
+    requireChecksum(checksum, crc64);
+    if (stored.method === "reflinked") this.stats.objectsReflinked++;
+    if (stored.method === "hardlinked") this.stats.objectsHardlinked++;
+    this.#stored = stored;
+    this.#splitter.skipExternal();
   }
 
   /**
@@ -104,4 +160,9 @@ export class LayerImport {
     this.#object?.abort();
     this.#object = undefined;
   }
+}
+
+function requireChecksum({ value }: Crc64, expected: bigint | undefined): void {
+  if (expected === undefined || value === expected) return;
+  throw new Error(`has the CRC-64 ${formatCrc64(value)}; expected ${formatCrc64(expected)}`);
 }

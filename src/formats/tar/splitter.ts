@@ -31,9 +31,10 @@ export interface TarSink {
  */
 export class TarSplitter {
   readonly #scanner: TarScanner;
+  /** Whether the body at hand is an external one. */
+  #external = false;
 
   constructor(sink: TarSink) {
-    let external = false;
     let total = 0;
     const inline = (bytes: Uint8Array) => {
       total += bytes.length;
@@ -47,12 +48,12 @@ export class TarSplitter {
     this.#scanner = new TarScanner({
       framing: inline,
       member: ({ typeLetter, size }) => {
-        external = MEMBER_TYPES.get(typeLetter) === "file" && size > MAX_INLINE_FILE;
-        if (external) sink.beginExternal(size);
+        this.#external = MEMBER_TYPES.get(typeLetter) === "file" && size > MAX_INLINE_FILE;
+        if (this.#external) sink.beginExternal(size);
       },
-      body: (bytes) => (external ? sink.externalData(bytes) : inline(bytes)),
+      body: (bytes) => (this.#external ? sink.externalData(bytes) : inline(bytes)),
       endBody: () => {
-        if (external) sink.endExternal();
+        if (this.#external) sink.endExternal();
       },
     });
   }
@@ -60,6 +61,18 @@ export class TarSplitter {
   /** The next bytes of the archive. They are not held on to. */
   push(chunk: Uint8Array): void {
     this.#scanner.push(chunk);
+  }
+
+  /** The body that comes next: how many of its bytes are to come, none between bodies, and where they go. */
+  get body(): { readonly remaining: number; readonly external: boolean } {
+    const remaining = this.#scanner.bodyRemaining;
+    return { remaining, external: remaining > 0 && this.#external };
+  }
+
+  /** Goes on behind an external body, whose bytes the sink has from elsewhere. Only before any of them was pushed. */
+  skipExternal(): void {
+    if (!this.body.external) throw new Error("no external body is expected");
+    this.#scanner.skipBody();
   }
 
   /** The archive is complete. */
