@@ -39,7 +39,7 @@ const LAYERS = [
   {
     name: "userspace/deployment",
     may: ["src/", "userspace", "userspace/repository", "userspace/oci", "userspace/bootloader"],
-    packages: ["node:"],
+    packages: ["node:", "node-diff3"],
   },
   {
     name: "userspace/install",
