@@ -124,6 +124,12 @@ CALL(fdatasync) { return RETRY(fdatasync(INT(0))); }
 CALL(syncfs) { return RETRY(syncfs(INT(0))); }
 CALL(flock) { return RETRY(flock(INT(0), INT(1))); }
 
+/* The whole file, for the open file and not for the process. */
+CALL(fcntl_lock) {
+  struct flock lock = {.l_type = (short)INT(1), .l_whence = SEEK_SET};
+  return RETRY(fcntl(INT(0), F_OFD_SETLK, &lock));
+}
+
 CALL(fstatfs) {
   if (a[1].length < STATFS_BUFFER) return -EINVAL;
   return RETRY(syscall(SYS_fstatfs, INT(0), a[1].data));
@@ -263,6 +269,7 @@ const struct linux_call linux_calls[] = {
   ENTRY(fdatasync, "i"),
   ENTRY(syncfs, "i"),
   ENTRY(flock, "ii"),
+  ENTRY(fcntl_lock, "ii"),
   ENTRY(fstatfs, "ib"),
   ENTRY(copy_file_range, "iil"),
   ENTRY(ioctl, "iib"),

@@ -123,6 +123,11 @@ export interface Linux {
   syncfs(fd: Fd): void;
   /** `LOCK_SH`, `LOCK_EX`, `LOCK_UN`, with `LOCK_NB`. */
   flock(fd: Fd, operation: number): void;
+  /**
+   * `fcntl` with `F_OFD_SETLK`, on the whole file: `F_RDLCK`, `F_WRLCK`, `F_UNLCK`. Such a lock and those of `F_SETLK`
+   * exclude each other. Never waits: where another one is in the way, the error is EAGAIN.
+   */
+  fcntlLock(fd: Fd, type: number): void;
   fstatfs(fd: Fd): Statfs;
   copy_file_range(from: Fd, to: Fd, length: number): number;
 

@@ -42,6 +42,7 @@ export interface NativeCalls {
   fdatasync(fd: number): number;
   syncfs(fd: number): number;
   flock(fd: number, operation: number): number;
+  fcntl_lock(fd: number, type: number): number;
   /** Fills a `struct statfs`. */
   fstatfs(fd: number, buffer: Uint8Array): number;
   copy_file_range(from: number, to: number, length: Long): number;

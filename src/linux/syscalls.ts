@@ -159,6 +159,9 @@ export function createLinux(native: NativeCalls): Linux {
     flock(fd, operation) {
       checkFd(native.flock(fd, operation), "flock", fd);
     },
+    fcntlLock(fd, type) {
+      checkFd(native.fcntl_lock(fd, type), "fcntl", fd);
+    },
     fstatfs(fd) {
       checkFd(native.fstatfs(fd, statfsBytes), "fstatfs", fd);
       return decodeStatfs(statfsView);

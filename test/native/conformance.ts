@@ -277,6 +277,23 @@ const files: Case[] = [
     },
   },
   {
+    name: "fcntl's locks exclude another open file",
+    run(linux, dir) {
+      create(linux, dir, "lock");
+      const first = linux.openat(dir, "lock", K.O_RDWR);
+      const second = linux.openat(dir, "lock", K.O_RDWR);
+      linux.fcntlLock(first, K.F_RDLCK);
+      linux.fcntlLock(second, K.F_RDLCK);
+      fails(() => linux.fcntlLock(second, K.F_WRLCK), "EAGAIN", "fcntl", `fd ${second}`);
+      linux.fcntlLock(first, K.F_UNLCK);
+      linux.fcntlLock(second, K.F_WRLCK);
+      fails(() => linux.fcntlLock(first, K.F_RDLCK), "EAGAIN", "fcntl", `fd ${first}`);
+      linux.close(second);
+      linux.fcntlLock(first, K.F_RDLCK);
+      linux.close(first);
+    },
+  },
+  {
     name: "fstatfs, copy_file_range and ioctl",
     run(linux, dir) {
       const proc = linux.openat(K.AT_FDCWD, "/proc", K.O_RDONLY | K.O_DIRECTORY);
