@@ -19,7 +19,7 @@
  *
  * Keys that are not listed here are left to other programs.
  */
-import { parse, TomlError } from "smol-toml";
+import { parseToml, type TomlTable } from "./toml-document.ts";
 
 const MIRROR_USES = ["all", "digest-only", "tag-only"] as const;
 
@@ -70,7 +70,7 @@ export function mergeRegistriesConf(first: RegistriesConf, then: RegistriesConf)
 
 /** Parses the text of the file called `file` in messages, which name the key and what was expected. */
 export function parseRegistriesConf(text: string, file: string): RegistriesConf {
-  const root = new Table(parseToml(text, file), file, "");
+  const root = parseToml(text, file);
   const old = root.optionalTable("registries");
   if (old !== undefined) return parseFormat1(root, old);
 
@@ -88,7 +88,7 @@ export function parseRegistriesConf(text: string, file: string): RegistriesConf 
   };
 }
 
-function parseRegistry(table: Table): RegistryConf {
+function parseRegistry(table: TomlTable): RegistryConf {
   const location = place(table, "location");
   const prefix = place(table, "prefix") || location;
   const wildcard = prefix.startsWith("*.");
@@ -124,7 +124,7 @@ function parseRegistry(table: Table): RegistryConf {
 }
 
 /** Lists of hosts: `[registries.search]`, `[registries.insecure]` and `[registries.block]`. */
-function parseFormat1(root: Table, table: Table): RegistriesConf {
+function parseFormat1(root: TomlTable, table: TomlTable): RegistriesConf {
   const both = ["registry", "unqualified-search-registries"].find((key) => root.has(key));
   if (both !== undefined) root.fail(both, "not expected beside [registries], an older format");
   const list = (key: string) =>
@@ -145,7 +145,7 @@ function parseFormat1(root: Table, table: Table): RegistriesConf {
 }
 
 /** A location or prefix, without the slashes that it may end in. */
-function place(table: Table, key: string): string {
+function place(table: TomlTable, key: string): string {
   const value = trim(table.optionalString(key) ?? "");
   if (/^https?:\/\//.test(value)) table.fail(key, "expected no http:// or https://");
   return value;
@@ -155,87 +155,4 @@ function trim(value: string): string {
   let end = value.length;
   while (value[end - 1] === "/") end--;
   return value.slice(0, end);
-}
-
-function parseToml(text: string, file: string): unknown {
-  try {
-    return parse(text, { maxDepth: 16 });
-  } catch (error) {
-    if (!(error instanceof TomlError)) throw error;
-    const [what] = error.message.split("\n");
-    throw new Error(
-      `${file}, line ${error.line}, column ${error.column}: ${(what ?? "").replace("Invalid TOML document: ", "")}`,
-    );
-  }
-}
-
-/** A table of the document; errors name the key. */
-class Table {
-  readonly #fields: Readonly<Record<string, unknown>>;
-  readonly #file: string;
-  readonly #path: string;
-
-  constructor(value: unknown, file: string, path: string) {
-    if (typeof value !== "object" || value === null || Array.isArray(value))
-      throw new Error(`${file}: ${path}: expected a table`);
-    this.#fields = value as Record<string, unknown>;
-    this.#file = file;
-    this.#path = path;
-  }
-
-  has(key: string): boolean {
-    return Object.hasOwn(this.#fields, key);
-  }
-
-  optionalString(key: string): string | undefined {
-    const value = this.#get(key);
-    if (value === undefined || typeof value === "string") return value;
-    return this.fail(key, "expected a string");
-  }
-
-  /** False if it is absent. */
-  boolean(key: string): boolean {
-    const value = this.#get(key);
-    if (value === undefined || typeof value === "boolean") return value ?? false;
-    return this.fail(key, "expected true or false");
-  }
-
-  optionalStrings(key: string): string[] | undefined {
-    const value = this.#get(key);
-    if (value === undefined) return undefined;
-    if (!Array.isArray(value) || !value.every((item) => typeof item === "string"))
-      return this.fail(key, "expected a list of strings");
-    return value;
-  }
-
-  optionalTable(key: string): Table | undefined {
-    const value = this.#get(key);
-    return value === undefined ? undefined : new Table(value, this.#file, this.#at(key));
-  }
-
-  /** Empty if there is none. */
-  tables(key: string): Table[] {
-    const value = this.#get(key) ?? [];
-    if (!Array.isArray(value)) return this.fail(key, `expected [[${this.#at(key)}]]`);
-    return value.map((item, i) => new Table(item, this.#file, this.#at(`${key}[${i}]`)));
-  }
-
-  /** A table of strings, empty if it is absent. */
-  stringMap(key: string): ReadonlyMap<string, string> {
-    const table = this.optionalTable(key);
-    const names = table === undefined ? [] : Object.keys(table.#fields);
-    return new Map(names.map((name) => [name, table?.optionalString(name) ?? ""]));
-  }
-
-  fail(key: string, why: string): never {
-    throw new Error(`${this.#file}: ${this.#at(key)}: ${why}`);
-  }
-
-  #get(key: string): unknown {
-    return this.has(key) ? this.#fields[key] : undefined;
-  }
-
-  #at(key: string): string {
-    return this.#path === "" ? key : `${this.#path}.${key}`;
-  }
 }
