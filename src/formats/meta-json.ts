@@ -29,6 +29,11 @@ export interface ErofsFormats {
   readonly extra: readonly ErofsFormat[];
 }
 
+/** The file is well-formed, but of a repository that this program must leave alone. */
+export class UnsupportedMetadata extends Error {
+  override readonly name = "UnsupportedMetadata";
+}
+
 const VERSION = 1;
 const V1_EROFS = "v1_erofs";
 const LG_BLOCK_SIZE = 12;
@@ -119,7 +124,10 @@ export function serializeMetadata(metadata: Metadata): string {
   return `${JSON.stringify(json, null, 2)}\n`;
 }
 
-/** Reads the file's text. Throws if this program must not use such a repository; unknown fields are ignored. */
+/**
+ * Reads the file's text; unknown fields are ignored. Throws `UnsupportedMetadata` if this program must not use such a
+ * repository.
+ */
 export function parseMetadata(text: string): Metadata {
   let json: unknown;
   try {
@@ -132,12 +140,16 @@ export function parseMetadata(text: string): Metadata {
   if (typeof version !== "number" || !Number.isInteger(version) || version < 0) {
     throw new Error('"version": a number expected');
   }
-  if (version > VERSION) throw new Error(`version ${version} is newer than ${VERSION}`);
+  if (version > VERSION) {
+    throw new UnsupportedMetadata(`version ${version} is newer than ${VERSION}`);
+  }
   if (typeof file.algorithm !== "string") throw new Error('"algorithm": a string expected');
   const hash = parseAlgorithm(file.algorithm);
   const features = parseFeatures(file.features ?? {});
   const unknown = features.incompatible.filter((name) => !KNOWN.incompatible.includes(name));
-  if (unknown.length > 0) throw new Error(`needs unknown features: ${unknown.join(", ")}`);
+  if (unknown.length > 0) {
+    throw new UnsupportedMetadata(`needs unknown features: ${unknown.join(", ")}`);
+  }
   if (file.erofs_formats === undefined || file.erofs_formats === null) return { hash, features };
   return { hash, features, erofsFormats: parseFormats(file.erofs_formats) };
 }

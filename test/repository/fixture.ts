@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type HashName, objectPath, toHex } from "../../src/formats/digest.ts";
 import { parseDumpfile } from "../../src/formats/dumpfile.ts";
-import { writeErofs } from "../../src/formats/erofs/index.ts";
+import { type ErofsFormat, writeErofs } from "../../src/formats/erofs/index.ts";
 import { CONTENT_TYPES, SplitstreamWriter } from "../../src/formats/splitstream.ts";
 import { O_TMPFILE } from "../../src/linux/constants.ts";
 import { type Linux, LinuxError } from "../../src/linux/linux.ts";
@@ -93,11 +93,11 @@ export function documentOf(
 }
 
 /** A filesystem image with a file of 100 bytes for each object. */
-export function imageOf(objects: readonly Uint8Array[]): Uint8Array {
+export function imageOf(objects: readonly Uint8Array[], format: ErofsFormat = 1): Uint8Array {
   const files = objects.map((digest, i) => {
     const hex = toHex(digest);
     return `/file${i} 100 100644 1 0 0 0 0.0 ${objectPath(hex)} - ${hex}\n`;
   });
   const dump = bytes(`/ 4096 40755 2 0 0 0 0.0 - - -\n${files.join("")}`);
-  return writeErofs(parseDumpfile(dump).tree, { format: 1 });
+  return writeErofs(parseDumpfile(dump).tree, { format });
 }

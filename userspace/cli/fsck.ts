@@ -1,5 +1,6 @@
 /** `cfsboot repo fsck` */
 import type { Command } from "commander";
+import { algorithmName, effectiveFormats } from "../../src/formats/meta-json.ts";
 import { DigestSet } from "../../src/model/digest-set.ts";
 import type { ImagesReport } from "../oci/fsck.ts";
 import type { RepairFailure } from "../oci/repair.ts";
@@ -50,7 +51,7 @@ async function fsck(flags: FsckFlags): Promise<void> {
   if (flags.metadataOnly && flags.readData) {
     throw new UsageError("--metadata-only and --read-data exclude each other");
   }
-  using repository = await openRepositoryAt(flags.repo);
+  using repository = await openRepositoryAt(flags.repo, { damagedMetadata: true });
   const report = await check(repository, flags);
   const wrong = allFindings(report).length;
   const repaired = flags.repair && wrong > 0 ? await repair(repository, report, flags) : undefined;
@@ -89,9 +90,11 @@ async function check(
 }
 
 /** Repairs, and checks again what was wrong. */
-async function repair(repository: Repository, report: Report, flags: FsckFlags): Promise<Repaired> {
+async function repair(opened: Repository, report: Report, flags: FsckFlags): Promise<Repaired> {
   const { repairImages } = await import("../oci/repair.ts");
   const found = allFindings(report);
+  if (opened.metadataState === "damaged") await mend(opened);
+  using repository = await openRepositoryAt(flags.repo);
   const failures = await repairImages(repository, found, {
     open: (reference) => openTransport(reference, flags),
     onStep: (what) => process.stderr.write(`repairing ${what}\n`),
@@ -101,6 +104,16 @@ async function repair(repository: Repository, report: Report, flags: FsckFlags):
   const left = allFindings(await check(repository, flags, objects));
   const known = new Set(left.map(describe));
   return { repaired: found.filter((finding) => !known.has(describe(finding))), left, failures };
+}
+
+/** Writes meta.json anew. */
+async function mend(repository: Repository): Promise<void> {
+  const { mendMetadata } = await import("../repository/mend-metadata.ts");
+  const { metadata, secure } = mendMetadata(repository);
+  const format = effectiveFormats(metadata).default;
+  process.stderr.write(
+    `repairing meta.json: ${algorithmName(metadata.hash)}, EROFS format ${format}, ${secure ? "with" : "without"} fs-verity, as it follows from objects and images\n`,
+  );
 }
 
 function allFindings({ repository, images }: Report): Finding<string>[] {

@@ -10,11 +10,15 @@ import { registerGc } from "./gc.ts";
 import { registerInfo } from "./info.ts";
 import { repoOption, repositoryPath, waiting } from "./repository.ts";
 
+const DEFAULT_HASH: HashName = "sha512";
+
 interface InitFlags {
   readonly repo?: string;
-  readonly hash: HashName;
+  readonly hash?: HashName;
   readonly erofsFormat: ErofsFormat;
   readonly insecure: boolean;
+  readonly ensure: boolean;
+  readonly resetMetadata: boolean;
 }
 
 interface SealFlags {
@@ -29,9 +33,10 @@ export function register(program: Command): void {
       .description("make a repository; does nothing if there is one that is just so")
       .addOption(repoOption())
       .addOption(
-        new Option("--hash <name>", "hash of its fs-verity digests")
-          .choices(["sha256", "sha512"])
-          .default("sha512"),
+        new Option(
+          "--hash <name>",
+          `hash of its fs-verity digests (default: ${DEFAULT_HASH}; with --reset-metadata that of its objects)`,
+        ).choices(["sha256", "sha512"]),
       )
       .addOption(
         new Option("--erofs-format <number>", "format of its images: 0, 1 or 2")
@@ -39,9 +44,19 @@ export function register(program: Command): void {
           .default(1),
       )
       .option("--insecure", "do not enforce fs-verity, for file systems that have none", false)
+      .option("--ensure", "take one that is there as it is, whatever its format", false)
+      .addOption(
+        new Option(
+          "--reset-metadata",
+          "begin anew with the objects that are there: remove all streams, images and their names",
+        )
+          .default(false)
+          .conflicts("ensure"),
+      )
       .action(init),
     "cfsboot repo init",
     "cfsboot repo init --repo ./repository --hash sha256 --insecure",
+    "cfsboot repo init --ensure",
   );
   addExamples(
     repo
@@ -59,23 +74,41 @@ export function register(program: Command): void {
 }
 
 async function init(flags: InitFlags): Promise<void> {
-  const { initRepository } = await import("../repository/init.ts");
   const path = repositoryPath(flags.repo);
   mkdirSync(dirname(path), { recursive: true });
-  const made = initRepository(path, {
-    hash: flags.hash,
-    format: flags.erofsFormat,
-    insecure: flags.insecure,
-  });
-  const lines = made
-    ? [
-        `Initialized composefs repository at ${path}`,
-        `  algorithm: ${algorithmName(flags.hash)}`,
-        `  verity:    ${flags.insecure ? "not required (insecure)" : "required"}`,
-        `  images:    EROFS format ${flags.erofsFormat}`,
-      ]
-    : [`Repository already initialized at ${path}`];
+  const lines = await initialize(path, flags);
   process.stdout.write(`${lines.join("\n")}\n`);
+}
+
+/** Does it and says what was done. */
+async function initialize(path: string, flags: InitFlags): Promise<string[]> {
+  const { hash, erofsFormat: format, insecure } = flags;
+  const described = (hash: HashName) => [
+    `  algorithm: ${algorithmName(hash)}`,
+    `  verity:    ${insecure ? "not required (insecure)" : "required"}`,
+    `  images:    EROFS format ${format}`,
+  ];
+  const made = `Initialized composefs repository at ${path}`;
+  const onWait = waiting(path);
+  if (flags.resetMetadata) {
+    const { resetRepository } = await import("../repository/reset.ts");
+    const chosen = resetRepository(path, { format, insecure, onWait, ...(hash && { hash }) });
+    return [made, ...described(chosen)];
+  }
+  const { ensureRepository, initRepository } = await import("../repository/init.ts");
+  if (flags.ensure) {
+    switch (ensureRepository(path, { format, insecure, onWait, ...(hash && { hash }) })) {
+      case "opened":
+        return [`Repository already initialized at ${path} (existing configuration preserved)`];
+      case "upgraded":
+        return [`Upgraded legacy repository at ${path}`];
+      case "created":
+        return [made, ...described(hash ?? DEFAULT_HASH)];
+    }
+  }
+  return initRepository(path, { hash: hash ?? DEFAULT_HASH, format, insecure })
+    ? [made, ...described(hash ?? DEFAULT_HASH)]
+    : [`Repository already initialized at ${path}`];
 }
 
 async function seal(flags: SealFlags): Promise<void> {

@@ -1,7 +1,7 @@
 /** What all commands share that work on a repository. */
 import { Option } from "commander";
 import { defaultRepositoryPath } from "../repository/layout.ts";
-import type { Repository } from "../repository/repository.ts";
+import type { OpenOptions, Repository } from "../repository/repository.ts";
 
 /** The option that says which repository; its value is for `openRepositoryAt`. */
 export function repoOption(): Option {
@@ -17,10 +17,13 @@ export function repositoryPath(option: string | undefined): string {
 }
 
 /** Opens the repository that the option says, or the default one. Says so if it must wait for another process. */
-export async function openRepositoryAt(option: string | undefined): Promise<Repository> {
+export async function openRepositoryAt(
+  option: string | undefined,
+  options: Pick<OpenOptions, "damagedMetadata"> = {},
+): Promise<Repository> {
   const { openRepository } = await import("../repository/repository.ts");
   const path = repositoryPath(option);
-  return openRepository(path, { onWait: waiting(path) });
+  return openRepository(path, { ...options, onWait: waiting(path) });
 }
 
 /** Says, when it is called, that another process must be waited for. */

@@ -2,8 +2,10 @@
 export type RepositoryProblem =
   /** There is no repository at the path. */
   | "no-repository"
-  /** meta.json cannot be understood, or demands what this program does not know. */
+  /** meta.json is damaged. */
   | "bad-metadata"
+  /** meta.json demands what this program does not know. */
+  | "unsupported"
   /** The repository is not what the caller demanded (hash, fs-verity, formats). */
   | "mismatch"
   | "read-only"

@@ -20,6 +20,7 @@ import { lockShared } from "./lock.ts";
 import { loadMetadata, type StoredMetadata, writeMetadata } from "./metadata-file.ts";
 import { nodePlatform } from "./node-platform.ts";
 import type { Platform } from "./platform.ts";
+import { openRepository } from "./repository.ts";
 
 const DIRECTORY_MODE = 0o700;
 
@@ -58,6 +59,38 @@ export function initRepository(path: string, options: InitOptions): boolean {
       hint: "--insecure makes one that does without fs-verity",
     });
   }
+}
+
+export interface EnsureOptions extends Partial<InitOptions> {
+  /** Called once if another process has the repository for itself and must be waited for. */
+  readonly onWait?: () => void;
+}
+
+/** What `ensureRepository` has found, or done. */
+export type Ensured = "opened" | "created" | "upgraded";
+
+/**
+ * Sees to it that there is a repository at `path`. One that is there stays as it is, whatever its format and whether it
+ * enforces fs-verity; it is only an error if it has another hash than the one given. One from before there was a meta.json
+ * gets its own. Where there is none, one is made, if nothing else is given with SHA-512, format 1 and fs-verity.
+ */
+export function ensureRepository(path: string, options: EnsureOptions = {}): Ensured {
+  const { hash, format = 1, insecure = false, platform, onWait } = options;
+  const given = { ...(platform && { platform }) };
+  try {
+    using repository = openRepository(path, {
+      ...given,
+      ...(hash && { hash }),
+      ...(onWait && { onWait }),
+    });
+    if (repository.metadataState === "ok") return "opened";
+    repository.requireWritable(); // which writes it
+    return "upgraded";
+  } catch (error) {
+    if (!isProblem(error, "no-repository")) throw error;
+  }
+  const made = initRepository(path, { ...given, hash: hash ?? "sha512", format, insecure });
+  return made ? "created" : "opened";
 }
 
 function writeOrCompare(

@@ -10,6 +10,11 @@ export function lockShared(linux: Linux, root: Fd, onWait?: () => void): void {
   lock(linux, root, LOCK_SH, onWait);
 }
 
+/** Takes the exclusive lock, which lasts until the descriptor is closed. `onWait` is called once if that must wait. */
+export function lockExclusive(linux: Linux, root: Fd, onWait?: () => void): void {
+  lock(linux, root, LOCK_EX, onWait);
+}
+
 /**
  * Runs `action` with the exclusive lock, which the shared one is exchanged for and back. The exchange is not atomic: others
  * may come and go in between, so whatever was read before must be read again.

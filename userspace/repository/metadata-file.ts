@@ -6,12 +6,13 @@ import {
   newMetadata,
   parseMetadata,
   serializeMetadata,
+  UnsupportedMetadata,
 } from "../../src/formats/meta-json.ts";
 import { DT_DIR, O_CLOEXEC, O_RDONLY } from "../../src/linux/constants.ts";
 import { readAll, writeAll } from "../../src/linux/files.ts";
 import { type Fd, isErrno } from "../../src/linux/linux.ts";
 import { describeMeasured, measureVerity } from "../../src/linux/verity.ts";
-import { RepositoryError, VERITY_HINT } from "./errors.ts";
+import { isProblem, RepositoryError, VERITY_HINT } from "./errors.ts";
 import { META_JSON, OBJECTS, TEMPORARY_METADATA } from "./layout.ts";
 import { readDirectory, syncDirectory } from "./links.ts";
 import type { Platform } from "./platform.ts";
@@ -26,6 +27,8 @@ export interface StoredMetadata {
   readonly secure: boolean;
   /** Whether there is a meta.json. If not, this is what follows from the objects. */
   readonly written: boolean;
+  /** There is a meta.json, but it cannot be read: all else is what follows from the objects. */
+  readonly damage?: unknown;
 }
 
 /** Reads meta.json, or infers what it would say. `undefined`: there is neither meta.json nor an object. */
@@ -47,9 +50,22 @@ export function loadMetadata(platform: Platform, root: Fd): StoredMetadata | und
     if (measured.state === "other-algorithm") throw new Error(describeMeasured(measured));
     return { metadata, secure: measured.state === "verity", written: true };
   } catch (error) {
-    throw new RepositoryError("bad-metadata", META_JSON, { cause: error });
+    const problem = error instanceof UnsupportedMetadata ? "unsupported" : "bad-metadata";
+    throw new RepositoryError(problem, META_JSON, { cause: error });
   } finally {
     linux.close(fd);
+  }
+}
+
+/** As `loadMetadata`; but instead of a meta.json that is damaged counts what follows from the objects. */
+export function loadDamagedMetadata(platform: Platform, root: Fd): StoredMetadata | undefined {
+  try {
+    return loadMetadata(platform, root);
+  } catch (error) {
+    if (!isProblem(error, "bad-metadata")) throw error;
+    const inferred = inferMetadata(platform, root);
+    if (inferred === undefined) throw error;
+    return { ...inferred, written: true, damage: error };
   }
 }
 
@@ -105,6 +121,24 @@ export function writeMetadata(
   metadata: Metadata,
   { secure, replace }: { readonly secure: boolean; readonly replace: boolean },
 ): boolean {
+  const file = newMetadataFile(platform, root, metadata, secure);
+  try {
+    if (replace) file.replace(root, META_JSON);
+    else if (!file.publish(root, META_JSON)) return false;
+    syncDirectory(platform.linux, root, ".");
+    return true;
+  } finally {
+    file.discard();
+  }
+}
+
+/** A complete meta.json that has no name yet. The caller discards it, whatever comes of it. */
+export function newMetadataFile(
+  platform: Platform,
+  root: Fd,
+  metadata: Metadata,
+  secure: boolean,
+): TemporaryFile {
   const { linux } = platform;
   const file = new TemporaryFile(linux, root, TEMPORARY_METADATA, MODE);
   try {
@@ -118,11 +152,9 @@ export function writeMetadata(
         });
       }
     }
-    if (replace) file.replace(root, META_JSON);
-    else if (!file.publish(root, META_JSON)) return false;
-    syncDirectory(linux, root, ".");
-    return true;
-  } finally {
+    return file;
+  } catch (error) {
     file.discard();
+    throw error;
   }
 }

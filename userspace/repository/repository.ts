@@ -22,12 +22,13 @@ import {
   W_OK,
 } from "../../src/linux/constants.ts";
 import { type Fd, isErrno } from "../../src/linux/linux.ts";
-import { RepositoryError } from "./errors.ts";
+import { isProblem, RepositoryError } from "./errors.ts";
 import { resolveImage } from "./images.ts";
 import {
   baseName,
   entryPath,
   type LinkKind,
+  META_JSON,
   objectFile,
   refPath,
   refsDirectory,
@@ -35,7 +36,12 @@ import {
 import { removeLeftovers } from "./leftovers.ts";
 import { findLinks, listLinks, readLink, removeLink, setLink } from "./links.ts";
 import { lockShared, withExclusiveLock } from "./lock.ts";
-import { loadMetadata, type StoredMetadata, writeMetadata } from "./metadata-file.ts";
+import {
+  loadDamagedMetadata,
+  loadMetadata,
+  type StoredMetadata,
+  writeMetadata,
+} from "./metadata-file.ts";
 import { nodePlatform } from "./node-platform.ts";
 import { ObjectStore, type ObjectWriter, type StoredObject } from "./objects.ts";
 import type { Platform } from "./platform.ts";
@@ -54,6 +60,11 @@ export interface OpenOptions {
   readonly insecure?: boolean;
   /** Fail if the repository does not enforce fs-verity. */
   readonly requireVerity?: boolean;
+  /**
+   * Open it even if meta.json is damaged, for reading only: what counts then is what follows from the objects. For those
+   * who look what is wrong.
+   */
+  readonly damagedMetadata?: boolean;
   /** Fail if the repository has another hash. */
   readonly hash?: HashName;
   /** Called once, before blocking, if another process holds the exclusive lock. */
@@ -114,7 +125,8 @@ export function openRepository(path: string, options: OpenOptions = {}): Reposit
   }
   try {
     lockShared(linux, root, options.onWait);
-    const stored = loadMetadata(platform, root);
+    const load = options.damagedMetadata ? loadDamagedMetadata : loadMetadata;
+    const stored = load(platform, root);
     if (stored === undefined) throw noRepository(path);
     const { hash } = stored.metadata;
     if (options.hash !== undefined && options.hash !== hash) {
@@ -132,8 +144,16 @@ export function openRepository(path: string, options: OpenOptions = {}): Reposit
     return new Repository(platform, path, root, stored, insecure);
   } catch (error) {
     linux.close(root);
-    if (error instanceof RepositoryError && error.problem === "bad-metadata") {
-      throw new RepositoryError("bad-metadata", `repository ${path}`, { cause: error });
+    if (isProblem(error, "bad-metadata")) {
+      throw new RepositoryError("bad-metadata", `repository ${path}`, {
+        cause: error,
+        hint: options.damagedMetadata
+          ? `cfsboot repo init --reset-metadata --repo ${path}`
+          : `cfsboot repo fsck --repair --repo ${path}`,
+      });
+    }
+    if (isProblem(error, "unsupported")) {
+      throw new RepositoryError("unsupported", `repository ${path}`, { cause: error });
     }
     throw error;
   }
@@ -208,7 +228,8 @@ export class Repository implements Disposable {
   requireWritable(): void {
     if (this.#writable) return;
     const { linux } = this.#platform;
-    const { metadata, secure, written } = this.#stored;
+    const { metadata, secure, written, damage } = this.#stored;
+    if (damage !== undefined) throw this.#readOnly(`its ${META_JSON} is damaged`);
     const unknown = unknownReadOnlyFeatures(metadata);
     if (unknown.length > 0) {
       throw this.#readOnly(
@@ -222,6 +243,12 @@ export class Repository implements Disposable {
     // If another process was faster with meta.json, it wrote the same.
     if (!written) writeMetadata(this.#platform, this.#root, metadata, { secure, replace: false });
     this.#writable = true;
+  }
+
+  /** Whether it has a meta.json, and whether that can be read. */
+  get metadataState(): "ok" | "absent" | "damaged" {
+    if (this.#stored.damage !== undefined) return "damaged";
+    return this.#stored.written ? "ok" : "absent";
   }
 
   /** Its files, as long as it is open. */
