@@ -1,7 +1,10 @@
 /** What deployments and boot menus are read from. */
 import { parseBlsEntry, serializeBlsEntry, setBlsOptions } from "../../src/formats/bls-entry.ts";
+import { comparePackageNames } from "../../src/formats/rpm-version.ts";
+import { compareSystemdBoot } from "../../src/model/boot-menu-order.ts";
 import type { Target } from "./targets.ts";
 
+const latin1 = (data: Uint8Array) => Buffer.from(data).toString("latin1");
 const utf8 = (text: string) => Uint8Array.from(Buffer.from(text));
 
 export const DEPLOYMENT_TARGETS: readonly Target[] = [
@@ -14,5 +17,17 @@ export const DEPLOYMENT_TARGETS: readonly Target[] = [
     tokens: ["options ", "\noptions a", " \t", "#", "linux\n"],
     place: /./,
     read: (data) => serializeBlsEntry(setBlsOptions(parseBlsEntry(data), "a")),
+  },
+  {
+    name: "names of boot menu entries",
+    specimens: [utf8("bootc_debian-13.1~rc1-1+3-1.conf"), utf8("kernel-5.14.0-362^1.fc38.conf")],
+    tokens: ["+1", "-", "0", "~", "a.", "+0-1.conf"],
+    place: /./,
+    read: (data) => {
+      const fileName = latin1(data);
+      const other = { fileName: `${fileName}a`, version: `${fileName}1` };
+      compareSystemdBoot({ fileName, version: fileName }, other);
+      comparePackageNames(fileName, other.fileName);
+    },
   },
 ];
