@@ -1,0 +1,125 @@
+/** Directories and small files in them, changed so that after a power failure there is either the old or the new. */
+import { toBytes } from "../formats/bytestring.ts";
+import {
+  AT_REMOVEDIR,
+  O_CLOEXEC,
+  O_CREAT,
+  O_DIRECTORY,
+  O_EXCL,
+  O_NOFOLLOW,
+  O_RDONLY,
+  O_TRUNC,
+  O_WRONLY,
+} from "./constants.ts";
+import { writeAll } from "./files.ts";
+import { type Fd, isErrno, type Linux, type Path } from "./linux.ts";
+
+/** Opens a directory for reading; a symlink is none. */
+export function openDirectory(linux: Linux, dirfd: Fd, path: Path): Fd {
+  return linux.openat(dirfd, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+}
+
+/** Runs `action` with an open directory. */
+export function withDirectory<T>(
+  linux: Linux,
+  dirfd: Fd,
+  path: Path,
+  action: (directory: Fd) => T,
+): T {
+  const directory = openDirectory(linux, dirfd, path);
+  try {
+    return action(directory);
+  } finally {
+    linux.close(directory);
+  }
+}
+
+/** Makes the entries of a directory durable. */
+export function syncDirectory(linux: Linux, dirfd: Fd, path: Path): void {
+  withDirectory(linux, dirfd, path, (directory) => linux.fsync(directory));
+}
+
+/** Makes the directories of a relative path that are missing, each durable in its parent. */
+export function makeDirectories(linux: Linux, dirfd: Fd, path: string, mode: number): void {
+  let made = "";
+  for (const name of path.split("/").filter((part) => part !== "" && part !== ".")) {
+    const parent = made === "" ? "." : made;
+    made = made === "" ? name : `${made}/${name}`;
+    try {
+      linux.mkdirat(dirfd, made, mode);
+    } catch (error) {
+      if (!isErrno(error, "EEXIST")) throw error;
+      continue;
+    }
+    syncDirectory(linux, dirfd, parent);
+  }
+}
+
+/** Makes a file that is not there yet, durably; its name becomes durable with its directory. */
+export function createFile(
+  linux: Linux,
+  directory: Fd,
+  name: Path,
+  content: Iterable<Uint8Array>,
+  mode: number,
+): void {
+  const flags = O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW | O_CLOEXEC;
+  const fd = linux.openat(directory, name, flags, mode);
+  try {
+    for (const chunk of content) writeAll(linux, fd, chunk);
+    linux.fsync(fd);
+  } finally {
+    linux.close(fd);
+  }
+}
+
+/**
+ * Writes a file in place of an older one, durably, in one atomic step. Until then it is called `NAME.cfsboot-tmp`; one
+ * that was left there is overwritten, so nobody else may write the same file at the same time.
+ */
+export function replaceFile(
+  linux: Linux,
+  directory: Fd,
+  name: string,
+  data: Uint8Array,
+  mode: number,
+): void {
+  const temporary = `${name}${TEMPORARY}`;
+  const fd = linux.openat(
+    directory,
+    temporary,
+    O_CREAT | O_TRUNC | O_WRONLY | O_NOFOLLOW | O_CLOEXEC,
+    mode,
+  );
+  try {
+    writeAll(linux, fd, data);
+    linux.fsync(fd);
+  } finally {
+    linux.close(fd);
+  }
+  linux.renameat2(directory, temporary, directory, name, 0);
+  linux.fsync(directory);
+}
+
+/** The end of the names of what is not complete. */
+export const TEMPORARY = ".cfsboot-tmp";
+
+/**
+ * Removes a file, or a directory with all that is in it; false if there is none. Symlinks are not followed, and other
+ * file systems that are mounted in it are an error (EBUSY). Not atomic.
+ */
+export function removeTree(linux: Linux, dirfd: Fd, path: Path): boolean {
+  try {
+    linux.unlinkat(dirfd, path, 0);
+    return true;
+  } catch (error) {
+    if (isErrno(error, "ENOENT")) return false;
+    // EPERM is POSIX's answer for a directory, EISDIR Linux's.
+    if (!isErrno(error, "EISDIR", "EPERM")) throw error;
+  }
+  withDirectory(linux, dirfd, path, (directory) => {
+    for (const { name } of linux.readdir(directory)) removeTree(linux, directory, toBytes(name));
+  });
+  linux.unlinkat(dirfd, path, AT_REMOVEDIR);
+  return true;
+}

@@ -1,0 +1,81 @@
+/** The entries of a boot menu that boot our deployments, told from those of others. */
+import type { BlsEntry } from "../formats/bls-entry.ts";
+import type { Tries } from "../formats/boot-count.ts";
+import { type ComposefsArgument, parseComposefsArguments } from "../formats/cmdline.ts";
+import { hashOfHexLength } from "../formats/digest.ts";
+
+/** An entry of the boot menu that boots one of our deployments. */
+export interface MenuEntry {
+  /** Of the entry's file, with its boot counter; for messages. */
+  readonly fileName: string;
+  /** The deployment: hex digest of its image. */
+  readonly id: string;
+  /** Whether it boots without fs-verity. */
+  readonly insecure: boolean;
+  readonly bootType: "bls" | "uki";
+  /** What kernel and initramfs are kept under: the id of the deployment that brought them. */
+  readonly artifact: string;
+  /** Absent: it has proved itself, or is not counted. */
+  readonly tries: Tries | undefined;
+  /** All that the file says. */
+  readonly bls: BlsEntry;
+}
+
+const PREFIX = "bootc_composefs-";
+const UKI_SUFFIX = ".efi";
+
+/** The name of the directory, or without its suffix of the UKI, that belongs to an artifact. */
+export function artifactName(artifact: string): string {
+  return PREFIX + artifact;
+}
+
+/**
+ * The artifact that such a name stands for; `undefined` if it is nobody's. Early releases of bootc wrote no prefix.
+ */
+export function artifactOf(name: string): string | undefined {
+  const bare = name.startsWith(PREFIX) ? name.slice(PREFIX.length) : name;
+  return /^[0-9a-f]+$/.test(bare) && hashOfHexLength(bare.length) !== undefined ? bare : undefined;
+}
+
+/**
+ * Reads an entry as one of ours; `undefined` if it boots something else. Of several images on its command line (one for
+ * each format) the deployment is the one that `known` says there is, else the first.
+ */
+export function ownEntry(
+  fileName: string,
+  bls: BlsEntry,
+  tries: Tries | undefined,
+  known: (id: string) => boolean,
+): MenuEntry | undefined {
+  const { kernel, problem } = bls;
+  if (kernel === undefined || problem !== undefined) return undefined;
+  const parts = kernel.path.split("/").filter((part) => part !== "");
+  if (kernel.key === "linux") {
+    const artifact = artifactOf(parts.at(-2) ?? "");
+    const images = imagesOf(bls.options ?? "");
+    const image = images.find(({ digest }) => known(digest)) ?? images[0];
+    if (artifact === undefined || image === undefined) return undefined;
+    const { digest: id, insecure } = image;
+    return { fileName, id, insecure, bootType: "bls", artifact, tries, bls };
+  }
+  // The command line of a UKI is in itself, and its name is its image's digest.
+  const name = parts.at(-1) ?? "";
+  if (!name.startsWith(PREFIX) || !name.endsWith(UKI_SUFFIX)) return undefined;
+  const artifact = artifactOf(name.slice(0, -UKI_SUFFIX.length));
+  if (artifact === undefined) return undefined;
+  return { fileName, id: artifact, insecure: false, bootType: "uki", artifact, tries, bls };
+}
+
+function imagesOf(options: string): ComposefsArgument[] {
+  try {
+    return parseComposefsArguments(options);
+  } catch {
+    return []; // nothing that composefs-setup-root would boot
+  }
+}
+
+/** The first entry of each deployment: a second one, another tool's or an older program's, boots the same. */
+export function distinct(menu: readonly MenuEntry[]): MenuEntry[] {
+  const ids = new Set<string>();
+  return menu.filter(({ id }) => !ids.has(id) && ids.add(id));
+}

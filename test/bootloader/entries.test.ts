@@ -1,0 +1,105 @@
+import { mkdirSync, readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { ENTRIES, STAGED_ENTRIES } from "../../userspace/bootloader/boot-place.ts";
+import {
+  readMenu,
+  removeStagedEntries,
+  replaceEntries,
+} from "../../userspace/bootloader/entries.ts";
+import { linux } from "../../userspace/linux.ts";
+import { troubleAt } from "../repository/trouble.ts";
+import { temporaryEsp } from "./place.ts";
+
+const A = "aa".repeat(64);
+const B = "bb".repeat(64);
+
+function entry(id: string, artifact = id): string {
+  const path = `/EFI/Linux/bootc_composefs-${artifact}`;
+  return `title T\nversion 13\nlinux ${path}/vmlinuz\ninitrd ${path}/initrd\noptions rw composefs=?${id}\nsort-key bootc-debian-0\n`;
+}
+
+const known = () => true;
+
+test("our entries are told from those of others (#2228: a foreign file is never an error)", () => {
+  using esp = temporaryEsp();
+  esp.write(`${ENTRIES}/bootc_debian-13-1+2-1.conf`, entry(A, B));
+  esp.write(`${ENTRIES}/fwupd.conf`, "title Firmware\nefi /EFI/tools/fwupdx64.efi\n");
+  esp.write(
+    `${ENTRIES}/other.conf`,
+    "title Other\nversion 1\nlinux /vmlinuz\noptions root=/dev/sda\n",
+  );
+  esp.write(`${ENTRIES}/nonsense.conf`, "\0\u0001");
+  esp.write(`${ENTRIES}/notes.txt`, entry(A));
+  mkdirSync(join(esp.path, ENTRIES, "directory.conf"));
+  const menu = readMenu(linux, esp.place, ENTRIES, known)!;
+  expect(menu.own).toMatchObject([
+    {
+      fileName: "bootc_debian-13-1+2-1.conf",
+      id: A,
+      artifact: B,
+      insecure: true,
+      bootType: "bls",
+      tries: { left: 2, done: 1 },
+    },
+  ]);
+  const foreign = menu.foreign.map(({ displayName }) => displayName).sort();
+  expect(foreign).toEqual([
+    "directory.conf",
+    "fwupd.conf",
+    "nonsense.conf",
+    "notes.txt",
+    "other.conf",
+  ]);
+  expect(readMenu(linux, esp.place, STAGED_ENTRIES, known)).toBeUndefined();
+});
+
+test("a menu is replaced as a whole; what others have there comes along", () => {
+  using esp = temporaryEsp();
+  esp.write(`${ENTRIES}/bootc_debian-13-1.conf`, entry(A));
+  esp.write(`${ENTRIES}/fwupd.conf`, "efi /EFI/tools/fwupdx64.efi\n");
+  esp.write(`${ENTRIES}/more/deep`, "kept");
+  const { foreign } = readMenu(linux, esp.place, ENTRIES, known)!;
+  const files = [{ name: "bootc_debian-14-1.conf", bytes: Buffer.from(entry(B)) }];
+
+  replaceEntries(linux, esp.place, STAGED_ENTRIES, files, foreign);
+  expect(readdirSync(join(esp.path, ENTRIES)).sort()).toEqual([
+    "bootc_debian-13-1.conf",
+    "fwupd.conf",
+    "more",
+  ]);
+  const names = ["bootc_debian-14-1.conf", "fwupd.conf", "more"];
+  expect(readdirSync(join(esp.path, STAGED_ENTRIES)).sort()).toEqual(names);
+
+  replaceEntries(linux, esp.place, ENTRIES, files, foreign);
+  expect(readdirSync(join(esp.path, ENTRIES)).sort()).toEqual(names);
+  expect(readFileSync(join(esp.path, ENTRIES, "more/deep"), "utf8")).toBe("kept");
+  expect(removeStagedEntries(linux, esp.place, STAGED_ENTRIES)).toBe(true);
+  expect(readdirSync(join(esp.path, "loader"))).toEqual(["entries"]);
+});
+
+test("whatever call fails, the menu is the old one or the new one, and complete", () => {
+  for (const kind of ["error", "death"] as const) {
+    for (let nth = 1; ; nth++) {
+      using esp = temporaryEsp();
+      esp.write(`${ENTRIES}/bootc_debian-13-1.conf`, entry(A));
+      esp.write(`${ENTRIES}/fwupd.conf`, "efi /x.efi\n");
+      const { foreign } = readMenu(linux, esp.place, ENTRIES, known)!;
+      const files = [{ name: "bootc_debian-13-1.conf", bytes: Buffer.from(entry(B)) }];
+      const trouble = troubleAt(linux, nth, kind);
+      try {
+        replaceEntries(trouble.linux, esp.place, ENTRIES, files, foreign);
+      } catch {
+        // which is the point
+      }
+      trouble.bury();
+      const menu = readMenu(linux, esp.place, ENTRIES, known)!;
+      expect(menu.own, `${kind} at call ${nth}`).toHaveLength(1);
+      expect([A, B]).toContain(menu.own[0]!.id);
+      expect(menu.foreign.map(({ displayName }) => displayName)).toEqual(["fwupd.conf"]);
+      removeStagedEntries(linux, esp.place, STAGED_ENTRIES);
+      expect(readdirSync(join(esp.path, "loader"))).toEqual(["entries"]);
+      if (!trouble.happened()) break;
+    }
+  }
+});

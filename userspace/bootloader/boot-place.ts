@@ -1,0 +1,28 @@
+/** Where boot files are: an open directory of the partition that the boot loader reads, and its paths. */
+import type { Fd } from "../../src/linux/linux.ts";
+
+export interface BootPlace {
+  /** The directory below which everything is: the root of an ESP or XBOOTLDR partition, or `/boot`. */
+  readonly directory: Fd;
+  /** Its path, for messages. */
+  readonly path: string;
+  /** Where directories of kernels are, relative to it: `EFI/Linux`, or `.` */
+  readonly kernels: string;
+  /** What stands before the name of such a directory in a boot entry: `/EFI/Linux/`, `/boot/`, `/`. */
+  readonly prefix: string;
+}
+
+/** The directory of the entries, relative to the place. */
+export const ENTRIES = "loader/entries";
+/** The directory of the entries that take their place at shutdown. */
+export const STAGED_ENTRIES = "loader/entries.staged";
+
+/** What an ESP holds, for boot loaders that read the Boot Loader Specification from it. */
+export function espPlace(directory: Fd, path: string): BootPlace {
+  return { directory, path, kernels: "EFI/Linux", prefix: "/EFI/Linux/" };
+}
+
+/** What GRUB reads: `/boot`, `separate` if that is a file system of its own. */
+export function grubPlace(directory: Fd, path: string, separate: boolean): BootPlace {
+  return { directory, path, kernels: ".", prefix: separate ? "/" : "/boot/" };
+}

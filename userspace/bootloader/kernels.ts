@@ -1,0 +1,222 @@
+/**
+ * Kernels on the boot partition: a directory `bootc_composefs-ID` with `vmlinuz` and `initrd` for each one that differs
+ * (bootc's layout, its paths in entries too).
+ *
+ * A kernel is written to a directory of another name, read back, and renamed when it is whole. What a half-done write
+ * of anybody has left is seen as incomplete, never an error.
+ */
+import { createHash } from "node:crypto";
+import { toText } from "../../src/formats/bytestring.ts";
+import {
+  DT_DIR,
+  O_CLOEXEC,
+  O_NOFOLLOW,
+  O_RDONLY,
+  RENAME_EXCHANGE,
+} from "../../src/linux/constants.ts";
+import {
+  createFile,
+  makeDirectories,
+  removeTree,
+  TEMPORARY,
+  withDirectory,
+} from "../../src/linux/directories.ts";
+import { type Fd, isErrno, type Linux } from "../../src/linux/linux.ts";
+import { artifactName, artifactOf } from "../../src/model/menu-entry.ts";
+import type { BootPlace } from "./boot-place.ts";
+
+/** The files of a kernel's directory, in the order in which they are digested. */
+export const KERNEL_FILES = ["vmlinuz", "initrd"] as const;
+export type KernelFile = (typeof KERNEL_FILES)[number];
+
+const CHUNK = 1 << 20;
+// FAT keeps no modes; /boot does.
+const DIRECTORY_MODE = 0o755;
+const FILE_MODE = 0o644;
+
+export interface KernelDirectory {
+  /** What entries know it by: its name without the prefix (which early releases of bootc did not write). */
+  readonly artifact: string;
+  /** Its name. */
+  readonly name: string;
+  /** Whether it has both files. */
+  readonly complete: boolean;
+}
+
+/** Bytes of a kernel's file, each time anew from the start. */
+export type KernelSource = Readonly<Record<KernelFile, () => Iterable<Uint8Array>>>;
+
+/** Our directories of kernels, sorted by name. */
+export function listKernels(linux: Linux, place: BootPlace): KernelDirectory[] {
+  const found: KernelDirectory[] = [];
+  ifThere(() =>
+    withDirectory(linux, place.directory, place.kernels, (directory) => {
+      for (const entry of linux.readdir(directory)) {
+        const name = toText(entry.name);
+        const artifact = name === undefined ? undefined : artifactOf(name);
+        if (artifact === undefined || entry.type !== DT_DIR) continue;
+        const complete = withDirectory(linux, directory, name!, (kernel) =>
+          KERNEL_FILES.every((file) => exists(linux, kernel, file)),
+        );
+        found.push({ artifact, name: name!, complete });
+      }
+    }),
+  );
+  return found.sort((a, b) => (a.name < b.name ? -1 : 1));
+}
+
+/**
+ * Finds a complete directory that holds this very kernel: one whose files together have the digest (SHA-256 of `vmlinuz`,
+ * then `initrd`, in hex). What cannot be read is not it.
+ */
+export function findKernel(
+  linux: Linux,
+  place: BootPlace,
+  digest: string,
+): KernelDirectory | undefined {
+  return listKernels(linux, place).find(
+    ({ name, complete }) => complete && digestOf(linux, place, name) === digest,
+  );
+}
+
+function digestOf(linux: Linux, place: BootPlace, name: string): string | undefined {
+  try {
+    return withDirectory(linux, place.directory, `${place.kernels}/${name}`, (kernel) =>
+      digestFiles(linux, kernel),
+    );
+  } catch (error) {
+    if (isErrno(error, "ENOENT", "EIO", "EACCES")) return undefined;
+    throw error;
+  }
+}
+
+function digestFiles(linux: Linux, directory: Fd): string {
+  const hash = createHash("sha256");
+  const buffer = new Uint8Array(CHUNK);
+  for (const file of KERNEL_FILES) {
+    const fd = linux.openat(directory, file, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    try {
+      for (let n = linux.read(fd, buffer); n > 0; n = linux.read(fd, buffer)) {
+        hash.update(buffer.subarray(0, n));
+      }
+    } finally {
+      linux.close(fd);
+    }
+  }
+  return hash.digest("hex");
+}
+
+/** Digest (SHA-256 of `vmlinuz`, then `initrd`, in hex) and sizes in bytes of a kernel. */
+export function measureKernel(source: KernelSource): {
+  readonly digest: string;
+  readonly sizes: Readonly<Record<KernelFile, number>>;
+} {
+  const hash = createHash("sha256");
+  const sizes = { vmlinuz: 0, initrd: 0 };
+  for (const file of KERNEL_FILES) {
+    for (const chunk of source[file]()) {
+      hash.update(chunk);
+      sizes[file] += chunk.length;
+    }
+  }
+  return { digest: hash.digest("hex"), sizes };
+}
+
+/**
+ * Writes a kernel as the one of `artifact`, replacing what is there, and makes it durable. `digest` is what
+ * `measureKernel` says: what is read back must have it, or it is an error and the old one stays.
+ *
+ * Order: both files in a directory of another name, each durable; read back; the name.
+ */
+export function writeKernel(
+  linux: Linux,
+  place: BootPlace,
+  artifact: string,
+  source: KernelSource,
+  digest: string,
+): void {
+  const name = artifactName(artifact);
+  const temporary = `${name}${TEMPORARY}`;
+  makeDirectories(linux, place.directory, place.kernels, DIRECTORY_MODE);
+  withDirectory(linux, place.directory, place.kernels, (parent) => {
+    removeTree(linux, parent, temporary);
+    try {
+      linux.mkdirat(parent, temporary, DIRECTORY_MODE);
+      withDirectory(linux, parent, temporary, (directory) => {
+        for (const file of KERNEL_FILES)
+          createFile(linux, directory, file, source[file](), FILE_MODE);
+        linux.fsync(directory);
+        const written = digestFiles(linux, directory);
+        if (written !== digest) {
+          throw new Error(`read back, it has the digest ${written}; expected ${digest}`);
+        }
+      });
+      exchangeOrRename(linux, parent, temporary, name);
+      linux.fsync(parent);
+      removeTree(linux, parent, temporary);
+    } catch (error) {
+      const path = `${place.path}/${place.kernels}/${name}`.replace("/./", "/");
+      try {
+        removeTree(linux, parent, temporary);
+      } catch {
+        // the first error is the one to tell
+      }
+      throw new Error(`kernel ${path}`, { cause: error });
+    }
+  });
+}
+
+/** Gives `from` the name `to`; what had it is called `from` then. */
+function exchangeOrRename(linux: Linux, directory: Fd, from: string, to: string): void {
+  if (exists(linux, directory, to)) {
+    linux.renameat2(directory, from, directory, to, RENAME_EXCHANGE);
+  } else {
+    linux.renameat2(directory, from, directory, to, 0);
+  }
+}
+
+/** Removes a kernel's directory; false if there is none. */
+export function removeKernel(linux: Linux, place: BootPlace, name: string): boolean {
+  if (artifactOf(name) === undefined) throw new Error(`${name} is not a kernel's directory`);
+  return (
+    ifThere(() =>
+      withDirectory(linux, place.directory, place.kernels, (parent) => {
+        const removed = removeTree(linux, parent, name);
+        linux.fsync(parent);
+        return removed;
+      }),
+    ) ?? false
+  );
+}
+
+/** Removes what writes that did not come to their end have left. */
+export function removeUnfinishedKernels(linux: Linux, place: BootPlace): void {
+  ifThere(() =>
+    withDirectory(linux, place.directory, place.kernels, (parent) => {
+      for (const entry of linux.readdir(parent)) {
+        const name = toText(entry.name);
+        if (name?.endsWith(TEMPORARY) && artifactOf(name.slice(0, -TEMPORARY.length)) !== undefined)
+          removeTree(linux, parent, name);
+      }
+    }),
+  );
+}
+
+function exists(linux: Linux, directory: Fd, name: string): boolean {
+  try {
+    linux.faccessat(directory, name, 0);
+    return true;
+  } catch (error) {
+    if (isErrno(error, "ENOENT")) return false;
+    throw error;
+  }
+}
+
+function ifThere<T>(action: () => T): T | undefined {
+  try {
+    return action();
+  } catch (error) {
+    if (isErrno(error, "ENOENT")) return undefined;
+    throw error;
+  }
+}
