@@ -1,6 +1,14 @@
 /** Images in a registry (OCI distribution specification 1.1, Docker registry HTTP API v2), for reading. */
 import { MAX_MANIFEST, MEDIA_TYPES } from "../../src/formats/oci.ts";
-import { display, isSilence, isTransient, readBody, statusError } from "./http.ts";
+import type { ByteRange } from "../../src/formats/zstd-chunked.ts";
+import {
+  display,
+  type HttpResponse,
+  isSilence,
+  isTransient,
+  readBody,
+  statusError,
+} from "./http.ts";
 import type { RegistryLocation } from "./reference.ts";
 import {
   openSession,
@@ -11,6 +19,7 @@ import {
 import {
   type BlobDescriptor,
   type ManifestBytes,
+  NoRangesError,
   requireMatch,
   sha256Digest,
   type Transport,
@@ -92,24 +101,49 @@ class Registry implements Transport {
     }
   }
 
-  /** A download that breaks off is taken up again where it stopped. */
-  async *blob(
+  blob(
     descriptor: BlobDescriptor,
     signal?: AbortSignal,
   ): AsyncGenerator<Uint8Array, void, undefined> {
+    return this.#download(descriptor, 0, undefined, signal);
+  }
+
+  blobRange(
+    descriptor: BlobDescriptor,
+    { start, end }: ByteRange,
+    signal?: AbortSignal,
+  ): AsyncGenerator<Uint8Array, void, undefined> {
+    return this.#download(descriptor, start, end, signal);
+  }
+
+  /**
+   * The bytes of a blob from an offset on; if there is an `end`, up to it. A download that breaks off is taken up again
+   * where it stopped.
+   */
+  async *#download(
+    descriptor: BlobDescriptor,
+    start: number,
+    end: number | undefined,
+    signal: AbortSignal | undefined,
+  ): AsyncGenerator<Uint8Array, void, undefined> {
     const url = this.#session.url(`blobs/${descriptor.digest}`);
-    let at = 0;
+    let at = start;
     let fruitless = 0;
     for (let resumes = 0; ; resumes++) {
       const before = at;
       try {
-        for await (const chunk of this.#from(url, at, signal)) {
+        const pieces =
+          end === undefined
+            ? this.#from(url, at, signal)
+            : this.#range(url, { start: at, end }, descriptor.size, signal);
+        for await (const chunk of pieces) {
           at += chunk.length;
           yield chunk;
         }
         return;
       } catch (error) {
         signal?.throwIfAborted();
+        if (at === end) return; // all is there, however it ended
         fruitless = at > before ? 0 : fruitless + 1;
         // who has kept silent for several requests is not asked for as many again
         const hopeless = !isTransient(error, true) || isSilence(error);
@@ -136,14 +170,50 @@ class Registry implements Transport {
     } else if (response.status !== 200) {
       throw await statusError(url, response);
     }
-    try {
-      for await (const chunk of response.body) {
-        const dropped = Math.min(skip, chunk.length);
-        skip -= dropped;
-        if (dropped < chunk.length) yield chunk.subarray(dropped);
-      }
-    } catch (error) {
-      throw new Error(display(url), { cause: error });
+    for await (const chunk of bodyOf(url, response)) {
+      const dropped = Math.min(skip, chunk.length);
+      skip -= dropped;
+      if (dropped < chunk.length) yield chunk.subarray(dropped);
     }
+  }
+
+  /** Some bytes of a blob of so many. Exactly these, or an error: after it, the bytes until there are good. */
+  async *#range(
+    url: URL,
+    { start, end }: ByteRange,
+    size: number,
+    signal: AbortSignal | undefined,
+  ): AsyncGenerator<Uint8Array, void, undefined> {
+    const headers = { range: `bytes=${start}-${end - 1}` };
+    const response = await this.#session.send(url, { headers, signal });
+    if (response.status === 200) {
+      await response.discard();
+      throw new NoRangesError(`${display(url)}: the registry sends only the whole blob`);
+    }
+    if (response.status !== 206) throw await statusError(url, response);
+    const range = response.header("content-range") ?? "no range";
+    if (range !== `bytes ${start}-${end - 1}/${size}` && range !== `bytes ${start}-${end - 1}/*`) {
+      await response.discard();
+      throw new Error(
+        `${display(url)}: asked for bytes ${start}-${end - 1}/${size}, got ${range.slice(0, 80)}`,
+      );
+    }
+    let left = end - start;
+    for await (const chunk of bodyOf(url, response)) {
+      left -= chunk.length;
+      if (left < 0) throw new Error(`${display(url)}: longer than bytes ${start}-${end - 1}`);
+      yield chunk;
+    }
+    if (left > 0)
+      throw new Error(`${display(url)}: ${left} bytes less than bytes ${start}-${end - 1}`);
+  }
+}
+
+/** The body; errors of the connection say what was fetched. */
+async function* bodyOf(url: URL, { body }: HttpResponse): AsyncGenerator<Uint8Array> {
+  try {
+    yield* body;
+  } catch (error) {
+    throw new Error(display(url), { cause: error });
   }
 }

@@ -1,5 +1,6 @@
 /** Where images come from: what a registry and an image layout have in common. */
 import { createHash } from "node:crypto";
+import type { ByteRange } from "../../src/formats/zstd-chunked.ts";
 
 /** What names a blob: enough to fetch it and to check it. */
 export interface BlobDescriptor {
@@ -25,8 +26,20 @@ export interface Transport {
   manifest(descriptor: BlobDescriptor): Promise<ManifestBytes>;
   /** The bytes of a blob as they come, unchecked: see `verified`. */
   blob(descriptor: BlobDescriptor, signal?: AbortSignal): AsyncIterable<Uint8Array>;
+  /**
+   * Some bytes of a blob as they come, unchecked. Only where to fetch a part may be cheaper than to fetch all. Throws a
+   * `NoRangesError` if that turns out to be impossible.
+   */
+  blobRange?(
+    descriptor: BlobDescriptor,
+    range: ByteRange,
+    signal?: AbortSignal,
+  ): AsyncIterable<Uint8Array>;
   close(): Promise<void>;
 }
+
+/** Blobs are to be had only as a whole. */
+export class NoRangesError extends Error {}
 
 /** The same transport, but for some of its methods. */
 export function withMethods(transport: Transport, methods: Partial<Transport>): Transport {
@@ -34,6 +47,9 @@ export function withMethods(transport: Transport, methods: Partial<Transport>): 
     root: () => transport.root(),
     manifest: (descriptor) => transport.manifest(descriptor),
     blob: (descriptor, signal) => transport.blob(descriptor, signal),
+    ...(transport.blobRange && {
+      blobRange: (descriptor, range, signal) => transport.blobRange!(descriptor, range, signal),
+    }),
     close: () => transport.close(),
     ...methods,
   };

@@ -1,0 +1,266 @@
+/**
+ * zstd:chunked layers, as containers/storage writes them (its `pkg/chunked`): zstd of a tar archive in which the content of
+ * every file has frames of its own, so that a file can be fetched alone. Behind the data, in skippable frames, are a table of
+ * contents and, in newer ones, the rest of the archive as tar-split. Annotations of the layer say where.
+ *
+ * Nothing here is believed for more than where to look: what is put together must have the layer's diff_id.
+ */
+
+import { type JsonObject, parseJson } from "./json-document.ts";
+import { isDigest } from "./oci.ts";
+
+const ANNOTATION = "io.github.containers.zstd-chunked.";
+export const CHUNKED_ANNOTATIONS = {
+  /** Digest of the table of contents, compressed. */
+  tocDigest: `${ANNOTATION}manifest-checksum`,
+  /** `offset:compressed size:size:type` of the table of contents. */
+  tocPosition: `${ANNOTATION}manifest-position`,
+  /** `offset:compressed size:size` of the tar-split. */
+  tarSplitPosition: `${ANNOTATION}tarsplit-position`,
+  /** Digest of the tar-split, compressed, where the table of contents does not state it. */
+  tarSplitDigest: `${ANNOTATION}tarsplit-checksum`,
+} as const;
+
+/** The only type and version of a table of contents. */
+const TOC_TYPE = 1;
+const TOC_VERSION = 1;
+/** Largest table of contents that is read, in bytes, decompressed; it is held in memory. */
+const MAX_TOC = 32 << 20;
+/** Largest tar-split that is read, in bytes, compressed; as such it is held in memory. */
+const MAX_TAR_SPLIT = 16 << 20;
+/** Magic number and size of the frame that hides something from decoders. */
+const SKIPPABLE_HEADER = 8;
+/** zstd makes at most 128 KiB of four bytes: so much can be made of one. */
+const MAX_EXPANSION = (128 << 10) / 4;
+
+/** Bytes of a blob: from `start` on, up to `end`, which is not part of it. */
+export interface ByteRange {
+  readonly start: number;
+  readonly end: number;
+}
+
+/** Something that a layer carries for those who read only parts of it. */
+export interface ChunkedSection extends ByteRange {
+  /** When it is decompressed, in bytes. */
+  readonly size: number;
+  /** Of the compressed bytes, if the annotations state it. */
+  readonly digest: string | undefined;
+}
+
+/** Where a zstd:chunked layer has what. */
+export interface ChunkedLayout {
+  /** The frames of the archive. */
+  readonly data: ByteRange;
+  readonly toc: ChunkedSection & { readonly digest: string };
+  /** Older writers made none. */
+  readonly tarSplit: ChunkedSection | undefined;
+}
+
+/** A piece of a file's content. */
+export type ChunkedPart =
+  | { readonly type: "zeros"; readonly size: number }
+  /** Whole frames, which give `size` bytes. */
+  | ({ readonly type: "frames"; readonly size: number } & ByteRange);
+
+/** A file that is not empty. */
+export interface ChunkedFile extends ByteRange {
+  /** As in the archive; bytes that were no UTF-8 are lost. */
+  readonly name: string;
+  readonly size: number;
+  /** `sha256:…` of its content. */
+  readonly digest: string;
+  /** What it consists of, in order; adjacent frames are one part. */
+  readonly parts: readonly ChunkedPart[];
+}
+
+export interface ChunkedToc {
+  /** In the order of the archive. */
+  readonly files: readonly ChunkedFile[];
+  /** Digest of the tar-split, compressed. */
+  readonly tarSplitDigest: string | undefined;
+}
+
+/**
+ * Reads the annotations of a layer of `blobSize` bytes; `undefined` if it is not zstd:chunked. Errors name the annotation:
+ * positions that are no numbers, or not inside the blob, or too large to be read.
+ */
+export function parseChunkedAnnotations(
+  annotations: Readonly<Record<string, string>>,
+  blobSize: number,
+): ChunkedLayout | undefined {
+  const digest = annotations[CHUNKED_ANNOTATIONS.tocDigest];
+  if (digest === undefined) return undefined;
+  requireDigest(digest, CHUNKED_ANNOTATIONS.tocDigest);
+  const position = annotations[CHUNKED_ANNOTATIONS.tocPosition] ?? "";
+  const [type, section] = [
+    parsePosition(position, 4, CHUNKED_ANNOTATIONS.tocPosition)[3],
+    parseSection(position, 4, CHUNKED_ANNOTATIONS.tocPosition, blobSize, digest),
+  ];
+  if (type !== TOC_TYPE)
+    throw new Error(`${CHUNKED_ANNOTATIONS.tocPosition}: type ${type}; expected ${TOC_TYPE}`);
+  if (section.size > MAX_TOC)
+    throw new Error(
+      `${CHUNKED_ANNOTATIONS.tocPosition}: a table of contents of ${section.size} bytes; expected at most ${MAX_TOC}`,
+    );
+  const tarSplit = parseTarSplit(annotations, blobSize);
+  const end = Math.min(section.start, tarSplit?.start ?? section.start) - SKIPPABLE_HEADER;
+  return { data: { start: 0, end }, toc: { ...section, digest }, tarSplit };
+}
+
+function parseTarSplit(
+  annotations: Readonly<Record<string, string>>,
+  blobSize: number,
+): ChunkedSection | undefined {
+  const name = CHUNKED_ANNOTATIONS.tarSplitPosition;
+  const position = annotations[name];
+  if (position === undefined) return undefined;
+  const digest = annotations[CHUNKED_ANNOTATIONS.tarSplitDigest];
+  if (digest !== undefined) requireDigest(digest, CHUNKED_ANNOTATIONS.tarSplitDigest);
+  const section = parseSection(position, 3, name, blobSize, digest);
+  if (section.end - section.start > MAX_TAR_SPLIT)
+    throw new Error(
+      `${name}: a tar-split of ${section.end - section.start} bytes; expected at most ${MAX_TAR_SPLIT}`,
+    );
+  return section;
+}
+
+/** So many numbers, with colons between them. */
+function parsePosition(text: string, count: number, name: string): number[] {
+  const numbers = text.split(":").map((part) => (/^[0-9]{1,15}$/.test(part) ? Number(part) : -1));
+  if (numbers.length !== count || numbers.includes(-1))
+    throw new Error(
+      `${name}: ${JSON.stringify(text.slice(0, 80))}; expected ${count} numbers with ":" between them`,
+    );
+  return numbers;
+}
+
+function parseSection(
+  text: string,
+  count: number,
+  name: string,
+  blobSize: number,
+  digest: string | undefined,
+): ChunkedSection {
+  const [start, length, size] = parsePosition(text, count, name) as [number, number, number];
+  const end = start + length;
+  if (start < SKIPPABLE_HEADER || length === 0 || end > blobSize)
+    throw new Error(`${name}: bytes ${start} to ${end} of a blob of ${blobSize} bytes`);
+  requirePlausible({ start, end }, size, name);
+  return { start, end, size, digest };
+}
+
+function requirePlausible({ start, end }: ByteRange, size: number, name: string): void {
+  if (size > (end - start) * MAX_EXPANSION)
+    throw new Error(`${name}: ${end - start} bytes of zstd that shall give ${size}`);
+}
+
+function requireDigest(text: string, name: string): void {
+  if (!isDigest(text))
+    throw new Error(
+      `${name}: ${JSON.stringify(text.slice(0, 80))}; expected sha256: and 64 lower-case hex digits`,
+    );
+}
+
+/** A file, and the chunks that follow it until the next one. */
+interface OpenFile {
+  readonly place: string;
+  readonly name: string;
+  readonly size: number;
+  readonly digest: string;
+  readonly start: number;
+  readonly end: number;
+  /** Where each chunk begins: in the file, and in the blob. */
+  readonly chunks: { offset: number; size: number; zeros: boolean; start: number }[];
+}
+
+/**
+ * Parses a table of contents, decompressed. `data` is where the archive's frames are. Errors name the entry: files that
+ * overlap or lie elsewhere, chunks that leave gaps, sizes that no such frames can give.
+ */
+export function parseChunkedToc(bytes: Uint8Array, data: ByteRange): ChunkedToc {
+  const document = parseJson(bytes, "table of contents", MAX_TOC);
+  const version = document.size("version");
+  if (version !== TOC_VERSION) document.fail("version", `${version}; expected ${TOC_VERSION}`);
+  const tarSplitDigest = document.optionalString("tarSplitDigest") || undefined;
+  if (tarSplitDigest !== undefined)
+    requireDigest(tarSplitDigest, "table of contents: tarSplitDigest");
+
+  const files: ChunkedFile[] = [];
+  let open: OpenFile | undefined;
+  for (const [index, entry] of document.objects("entries").entries()) {
+    const place = `table of contents: entries[${index}]`;
+    const type = entry.string("type");
+    if (type === "chunk") {
+      if (open === undefined || entry.string("name") !== open.name)
+        throw new Error(`${place}: a chunk of no file`);
+      open.chunks.push(readChunk(entry));
+      continue;
+    }
+    if (open !== undefined) files.push(closeFile(open));
+    open = type === "reg" ? openFile(entry, place) : undefined;
+  }
+  if (open !== undefined) files.push(closeFile(open));
+
+  files.sort((a, b) => a.start - b.start);
+  let at = data.start;
+  for (const { name, start, end } of files) {
+    if (start < at || end > data.end)
+      throw new Error(
+        `table of contents: ${JSON.stringify(name.slice(0, 200))}: bytes ${start} to ${end}; expected some between ${at} and ${data.end}`,
+      );
+    at = end;
+  }
+  return { files, tarSplitDigest };
+}
+
+/** `undefined` for an empty file. */
+function openFile(entry: JsonObject, place: string): OpenFile | undefined {
+  const size = sizeOr0(entry, "size");
+  if (size === 0) return undefined;
+  const name = entry.string("name");
+  const digest = entry.string("digest");
+  requireDigest(digest, `${place}: digest`);
+  const start = entry.size("offset");
+  const end = entry.size("endOffset");
+  return { place, name, size, digest, start, end, chunks: [readChunk(entry)] };
+}
+
+function readChunk(entry: JsonObject): OpenFile["chunks"][number] {
+  const type = entry.optionalString("chunkType") ?? "";
+  if (type !== "" && type !== "zeros") entry.fail("chunkType", 'expected "zeros" or nothing');
+  return {
+    offset: sizeOr0(entry, "chunkOffset"),
+    size: sizeOr0(entry, "chunkSize"),
+    zeros: type === "zeros",
+    start: entry.size("offset"),
+  };
+}
+
+function closeFile({ place, name, size, digest, start, end, chunks }: OpenFile): ChunkedFile {
+  const parts: ChunkedPart[] = [];
+  let offset = 0;
+  for (const [index, chunk] of chunks.entries()) {
+    const next = chunks[index + 1];
+    const range = { start: chunk.start, end: next?.start ?? end };
+    const length = (next?.offset ?? size) - chunk.offset;
+    const fail = (why: string) =>
+      new Error(`${place}: ${JSON.stringify(name.slice(0, 200))}, chunk ${index + 1}: ${why}`);
+    if (chunk.offset !== offset || length <= 0 || (chunk.size !== 0 && chunk.size !== length))
+      throw fail(
+        `${chunk.size} bytes at ${chunk.offset} of ${size}; expected those from ${offset}`,
+      );
+    if (range.end <= range.start) throw fail(`bytes ${range.start} to ${range.end} of the blob`);
+    requirePlausible(range, length, `${place}: ${JSON.stringify(name.slice(0, 200))}`);
+    const last = parts.at(-1);
+    if (chunk.zeros) parts.push({ type: "zeros", size: length });
+    else if (last?.type !== "frames") parts.push({ type: "frames", size: length, ...range });
+    else parts[parts.length - 1] = { ...last, size: last.size + length, end: range.end };
+    offset += length;
+  }
+  return { name, size, digest, start, end, parts };
+}
+
+/** A number that encoders leave out when it is 0. */
+function sizeOr0(entry: JsonObject, key: string): number {
+  return entry.has(key) ? entry.size(key) : 0;
+}
