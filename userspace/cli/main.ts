@@ -1,8 +1,9 @@
 /**
- * The command line of `cfsboot`. Only the noun that is asked for is loaded.
+ * The command line of `cfsboot`. Only the noun that is asked for is loaded. Threads that it starts run the same program.
  *
  * Exit status: 0 done, 1 failed, 2 wrong usage.
  */
+import { isMainThread } from "node:worker_threads";
 import { CommanderError } from "commander";
 import { describeError, isInternal, UsageError } from "./errors.ts";
 import { loadProgram } from "./program.ts";
@@ -69,6 +70,7 @@ function outputFailed(error: NodeJS.ErrnoException): never {
 
 process.stdout.on("error", outputFailed);
 process.stderr.on("error", () => {}); // nobody is left to be told
-process.on("uncaughtException", (error) => exit(report(error)));
+if (isMainThread) process.on("uncaughtException", (error) => exit(report(error)));
 
-exit(await main(process.argv[1], process.argv.slice(2)));
+if (isMainThread) exit(await main(process.argv[1], process.argv.slice(2)));
+else await import("../oci/layer-thread-main.ts");

@@ -1,13 +1,17 @@
 /** The layers of an image, several at a time, from a transport into the repository. */
 import { availableParallelism } from "node:os";
-import { decompress, layerCompression } from "../decompress.ts";
+import { layerCompression } from "../decompress.ts";
+import { nodePlatform } from "../repository/node-platform.ts";
 import type { Repository } from "../repository/repository.ts";
-import { BlobImport } from "./blob.ts";
-import { addStats, type ImportStats, LayerImport, noStats } from "./layer.ts";
+import { addStats, type ImportStats, noStats } from "./layer.ts";
+import { LayerThread } from "./layer-thread.ts";
+import { type LayerStore, layerStoreHere } from "./store-layer.ts";
 import { type BlobDescriptor, type Transport, verified } from "./transport.ts";
 
 /** So much of a layer that turns out to be damaged is still fetched, to see whether its digest is wrong, in bytes. */
 const REST_LIMIT = 16 * 1024 * 1024;
+/** Fewer bytes than this are stored faster than a thread starts. */
+const WORTH_THREADS = 1 << 22;
 
 /** A layer that has to be fetched. */
 export interface LayerWork {
@@ -28,8 +32,17 @@ export interface LayerProgress {
   stored?(index: number): void;
 }
 
+export interface ImportOptions {
+  readonly progress?: LayerProgress;
+  /** Threads that store layers; 0: all of it happens on this one. If not given, what is worth it. */
+  readonly threads?: number;
+}
+
 /**
  * Fetches and stores layers, the largest first, as many at once as there are processors.
+ *
+ * This thread fetches and checks what it fetches; decompression, hashing and writing go on at the same time on others,
+ * which have the repository open themselves.
  *
  * The first failure ends all the others and is thrown, naming the layer; what is unfinished is dropped.
  */
@@ -37,39 +50,48 @@ export async function importLayers(
   repository: Repository,
   transport: Transport,
   layers: readonly LayerWork[],
-  progress: LayerProgress = {},
+  { progress = {}, threads = suitableThreads(repository, layers) }: ImportOptions = {},
 ): Promise<ImportStats> {
   const queue = layers.toSorted((a, b) => b.descriptor.size - a.descriptor.size);
   const stats = noStats();
   const controller = new AbortController();
   const worker = async () => {
-    for (let work = queue.shift(); work !== undefined; work = queue.shift()) {
-      controller.signal.throwIfAborted();
-      try {
-        addStats(
-          stats,
-          await importLayer(repository, transport, work, progress, controller.signal),
-        );
-      } catch (error) {
-        controller.signal.throwIfAborted(); // stopped because of another one
-        const failure = new Error(`layer ${work.index + 1} (${work.descriptor.digest})`, {
-          cause: error,
-        });
-        controller.abort(failure);
-        throw failure;
+    const store = threads > 0 ? new LayerThread(repository) : layerStoreHere(repository);
+    try {
+      for (let work = queue.shift(); work !== undefined; work = queue.shift()) {
+        controller.signal.throwIfAborted();
+        try {
+          addStats(stats, await importLayer(store, transport, work, progress, controller.signal));
+        } catch (error) {
+          controller.signal.throwIfAborted(); // stopped because of another one
+          const failure = new Error(`layer ${work.index + 1} (${work.descriptor.digest})`, {
+            cause: error,
+          });
+          controller.abort(failure);
+          throw failure;
+        }
+        progress.stored?.(work.index);
       }
-      progress.stored?.(work.index);
+    } finally {
+      await store.close();
     }
   };
-  const workers = Array.from({ length: Math.min(availableParallelism(), queue.length) }, worker);
+  const width = Math.min(threads || availableParallelism(), queue.length);
   // all of them, so that nothing is written any more when this returns
-  await Promise.allSettled(workers);
+  await Promise.allSettled(Array.from({ length: width }, worker));
   controller.signal.throwIfAborted();
   return stats;
 }
 
+/** Threads can only open a repository that stands on the system itself; and starting one costs more than a few files. */
+function suitableThreads(repository: Repository, layers: readonly LayerWork[]): number {
+  if (repository.files.platform !== nodePlatform) return 0;
+  const size = layers.reduce((sum, { descriptor }) => sum + descriptor.size, 0);
+  return size < WORTH_THREADS ? 0 : availableParallelism();
+}
+
 async function importLayer(
-  repository: Repository,
+  store: LayerStore,
   transport: Transport,
   { index, descriptor, diffId, asIs = false }: LayerWork,
   progress: LayerProgress,
@@ -78,35 +100,26 @@ async function importLayer(
   const compression = asIs ? "none" : layerCompression(descriptor.mediaType);
   if (compression === undefined)
     throw new Error(`has the media type ${descriptor.mediaType}; expected a tar layer`);
-  const layer = asIs ? new BlobImport(repository, diffId) : new LayerImport(repository, diffId);
   const failed = new AbortController();
   const signal = AbortSignal.any([outer, failed.signal]);
   const blob = verified(transport.blob(descriptor, signal), descriptor);
   let left = descriptor.size;
   const received = counted(blob, (bytes) => {
+    outer.throwIfAborted();
     left -= bytes;
     progress.received?.(index, bytes);
   });
   try {
+    return await store.store({ diffId, compression, asIs }, received);
+  } catch (error) {
     try {
-      for await (const chunk of decompress(received, compression)) {
-        layer.write(chunk);
-        signal.throwIfAborted();
-      }
-    } catch (error) {
       // What makes no sense is seldom what was asked for, and then it is the digest that says so.
       if (!outer.aborted && left <= REST_LIMIT) await drain(received);
       throw error;
+    } finally {
+      failed.abort(); // whoever waits for more of the blob need not
+      await blob.return().catch(() => {});
     }
-    // A decoder stops at the end of its data; the blob's digest covers what follows, too.
-    await drain(received);
-    layer.finish();
-    return layer.stats;
-  } catch (error) {
-    layer.abort();
-    failed.abort(); // whoever waits for more of the blob need not
-    await blob.return().catch(() => {});
-    throw error;
   }
 }
 

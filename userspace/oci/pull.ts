@@ -106,7 +106,7 @@ export async function pull(
     present: !missing.has(index),
   }));
   progress.layers?.(layers);
-  const stats = await importLayers(repository, transport, work, progress);
+  const stats = await importLayers(repository, transport, work, { progress });
 
   // From here on all of it happens in one go: another pull of the same image in this process does not come between.
   progress.committing?.();

@@ -213,7 +213,9 @@ class ImageRepair {
     if (work.size === 0) return;
     const transport = await this.#source.transport();
     for (const { descriptor } of work.values()) this.#step(`layer ${descriptor.digest}`);
-    await importLayers(this.#repository, transport, [...work.values()], this.#options.progress);
+    const { progress = {} } = this.#options;
+    // on this thread, for the repository knows here which objects to store anew
+    await importLayers(this.#repository, transport, [...work.values()], { progress, threads: 0 });
   }
 
   #isWhole(diffId: string): boolean {

@@ -1,0 +1,53 @@
+/** Storing layers as their bytes arrive: what is done on whatever thread a layer is stored by. */
+import { type Compression, decompress } from "../decompress.ts";
+import type { Repository } from "../repository/repository.ts";
+import { BlobImport } from "./blob.ts";
+import { type ImportStats, LayerImport } from "./layer.ts";
+
+/** What the bytes that arrive are. Plain data, which other threads can be sent. */
+export interface LayerJob {
+  /** Digest of the uncompressed tar, which is checked; of a blob that is kept as it is, its own, which is not. */
+  readonly diffId: string;
+  /** How the tar is compressed. */
+  readonly compression: Compression;
+  /** Not a tar, but a blob that is kept as it is. */
+  readonly asIs: boolean;
+}
+
+/** Stores layers, one after the other. */
+export interface LayerStore {
+  /**
+   * Stores the layer whose bytes `source` yields. They are read to their end, so what `source` throws, also after the last
+   * one, keeps the layer from being stored; that is thrown then. When this returns or throws, nothing is written any more.
+   * After a failure that is not the source's, the rest of the source can be read.
+   */
+  store(job: LayerJob, source: AsyncIterable<Uint8Array>): Promise<ImportStats>;
+  close(): Promise<void>;
+}
+
+/** Stores layers on this thread. */
+export function layerStoreHere(repository: Repository): LayerStore {
+  return {
+    store: (job, source) => storeLayer(repository, job, source),
+    close: async () => {},
+  };
+}
+
+/** Stores one layer on this thread: see `LayerStore.store`. */
+export async function storeLayer(
+  repository: Repository,
+  { diffId, compression, asIs }: LayerJob,
+  source: AsyncIterable<Uint8Array>,
+): Promise<ImportStats> {
+  const layer = asIs ? new BlobImport(repository, diffId) : new LayerImport(repository, diffId);
+  try {
+    for await (const chunk of decompress(source, compression)) layer.write(chunk);
+    // A decoder stops at the end of its data; what follows belongs to the layer's blob, too.
+    for await (const _ of source);
+    layer.finish();
+    return layer.stats;
+  } catch (error) {
+    layer.abort();
+    throw error;
+  }
+}
