@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { CONTENT_TYPES } from "../../src/formats/splitstream.ts";
+import { checkImages } from "../../userspace/oci/fsck.ts";
 import { openImage } from "../../userspace/oci/image.ts";
 import { openLayout } from "../../userspace/oci/layout.ts";
 import { listImages } from "../../userspace/oci/list.ts";
@@ -102,6 +103,7 @@ describe("an artifact", () => {
     await pullImage("x", artifact([texts[0]]));
     await pullImage("y", artifact([texts[1], texts[2]]));
     await pullImage("x", artifact([texts[0]])); // again: nothing changes
+    expect(checkImages(repository).findings).toEqual([]);
     expect(layerBytes("x").map(String)).toEqual([texts[0]]);
     expect(layerBytes("y").map(String)).toEqual([texts[1], texts[2]]);
     removeImage(repository, "x");

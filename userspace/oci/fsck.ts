@@ -134,10 +134,10 @@ class ImageCheck {
       yield { kind: "config-ref-missing", what: `no reference to ${manifest.config.digest}` };
       return;
     }
-    yield* this.#config(config, manifest);
+    yield* this.#config(config, manifest, stream);
   }
 
-  *#config(object: ObjectDigest, manifest: ImageManifest): Generator<Wrong> {
+  *#config(object: ObjectDigest, manifest: ImageManifest, owner: DocumentStream): Generator<Wrong> {
     const { digest } = manifest.config;
     let stream: DocumentStream;
     try {
@@ -152,7 +152,8 @@ class ImageCheck {
       return;
     }
     if (!isContainerImage(manifest)) {
-      for (const layer of manifest.layers) yield* this.#layer(layer.digest, stream, "artifact-");
+      // many artifacts may share their config, so their layers are the manifest's
+      for (const layer of manifest.layers) yield* this.#layer(layer.digest, owner, "artifact-");
       return;
     }
     let config: ImageConfig;
@@ -169,8 +170,8 @@ class ImageCheck {
     }
   }
 
-  *#layer(digest: string, config: DocumentStream, prefix: "" | "artifact-"): Generator<Wrong> {
-    const stream = config.refs.get(digest);
+  *#layer(digest: string, owner: DocumentStream, prefix: "" | "artifact-"): Generator<Wrong> {
+    const stream = owner.refs.get(digest);
     if (stream === undefined) {
       yield { kind: `${prefix}layer-ref-missing`, what: `no reference to ${digest}` };
       return;
