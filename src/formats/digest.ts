@@ -40,6 +40,23 @@ export function fromHex(hex: string): Uint8Array | undefined {
   return out;
 }
 
+/** Bytes of the hex digits, in either case, from `start` to `end`; `undefined` if it is not hex of even length. */
+export function fromHexDigits(
+  digits: Uint8Array,
+  start: number,
+  end: number,
+): Uint8Array | undefined {
+  if ((end - start) % 2 !== 0) return undefined;
+  const out = new Uint8Array((end - start) / 2);
+  for (let i = 0; i < out.length; i++) {
+    const high = VALUE_OF_DIGIT[digits[start + 2 * i]!] ?? NO_DIGIT;
+    const low = VALUE_OF_DIGIT[digits[start + 2 * i + 1]!] ?? NO_DIGIT;
+    if (high === NO_DIGIT || low === NO_DIGIT) return undefined;
+    out[i] = high * 16 + low;
+  }
+  return out;
+}
+
 /** The hash whose digests have this many hex digits; `undefined` if none has. */
 export function hashOfHexLength(digits: number): HashName | undefined {
   return digits === 64 ? "sha256" : digits === 128 ? "sha512" : undefined;

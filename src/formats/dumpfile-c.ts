@@ -2,9 +2,11 @@
  * Dump files as C's mkcomposefs 1.0 reads them (composefs-dump(5)). It takes more than composefs-rs: missing fields at the
  * end of a line, links to entries that come later, link counts and object paths of any kind, any bytes.
  */
-import { type ByteString, display, fromBytes, toBytes } from "./bytestring.ts";
-import { fromHex } from "./digest.ts";
+import { type ByteString, display, toBytes } from "./bytestring.ts";
 import {
+  AT,
+  FIELDS,
+  type Field,
   inField,
   parseXattr,
   quote,
@@ -13,10 +15,11 @@ import {
   TYPE_BITS,
   unescapeField,
 } from "./dumpfile-fields.ts";
+import { DumpLine } from "./dumpfile-line.ts";
+import { DumpPlaces, type Place } from "./dumpfile-places.ts";
 import type { CInput, Home } from "./erofs/c-input.ts";
-import type { Directory, Leaf, LeafContent, Node, Stat, Tree } from "./tree.ts";
+import type { Leaf, LeafContent, Node, Stat, Tree } from "./tree.ts";
 
-const FIELDS = 11;
 const MAX_NAME = 255;
 const MAX_INLINE = 5000;
 const MAX_SYMLINK = 4095;
@@ -26,6 +29,9 @@ const MAX_FILE = 2n ** 53n;
 const MAX_U64 = 2n ** 64n - 1n;
 const SHA256_SIZE = 32;
 const SHOWN = 200;
+const SLASH = 0x2f;
+const AT_SIGN = 0x40;
+const KNOWN_TYPES = new Set<number>([S_IFDIR, ...Object.values(TYPE_BITS)]);
 
 /** A tree, and what its image says beyond it. */
 export interface CDumpfile {
@@ -36,90 +42,98 @@ export interface CDumpfile {
 /** Reads a dump file. All digests are of SHA-256. Errors name the line and the field. */
 export function parseDumpfileC(bytes: Uint8Array): CDumpfile {
   const reader = new Reader();
-  let line = 0;
-  for (let start = 0; start < bytes.length; ) {
-    const newline = bytes.indexOf(0x0a, start);
-    const end = newline < 0 ? bytes.length : newline;
-    const text = fromBytes(bytes.subarray(start, end));
-    start = end + 1;
-    line++;
-    atLine(line, () => reader.addLine(line, text));
+  const nul = bytes.indexOf(0);
+  const line = new DumpLine(bytes, { dropCarriageReturn: false });
+  while (line.next()) {
+    try {
+      if (nul >= 0 && nul < line.end(line.fields)) {
+        throw new Error(`NUL at byte ${nul - line.start(0)}`);
+      }
+      reader.addLine(line);
+    } catch (error) {
+      throw new Error(`line ${line.number}`, { cause: error });
+    }
   }
   return reader.finish();
 }
 
-function atLine<T>(line: number, work: () => T): T {
-  return inField(`line ${line}`, work);
-}
-
 /** An entry for what another entry is. */
-interface Link extends Home {
+interface Link extends Place {
   readonly line: number;
-  readonly path: ByteString;
   readonly target: ByteString;
 }
 
 class Reader {
-  #root: Directory | undefined;
-  readonly #nodes = new Map<ByteString, Node>();
-  readonly #names = new Map<Leaf, Home>();
+  readonly #places = new DumpPlaces();
   /** Where links that were followed lead in the end. */
   readonly #resolved = new Map<ByteString, ByteString>();
   readonly #links = new Map<ByteString, Link>();
   readonly #linkCounts = new Map<Leaf, number>();
   readonly #redirects = new Map<Leaf, ByteString>();
 
-  addLine(line: number, text: string): void {
-    const nul = text.indexOf("\0");
-    if (nul >= 0) throw new Error(`NUL at byte ${nul}`);
-    const fields = text.split(" ");
-    const path = inField("PATH", () => parsePath(fields[0]!));
-    if (path === "/") {
-      const node = this.#parseNode(fields);
-      if (node.type !== "directory") throw new Error("/ is not a directory");
-      if (this.#root !== undefined) throw new Error("PATH: second entry for /");
-      this.#root = node;
-      this.#nodes.set(path, node);
+  addLine(line: DumpLine): void {
+    const beside = this.#places.besideLast(line);
+    let path: ByteString | undefined; // of those beside the last one, the field as it is
+    if (beside === undefined) {
+      path = inField("PATH", () => parsePath(line.text(AT.PATH)));
+      if (path === "/") {
+        this.#addRoot(this.#parseNode(line));
+        return;
+      }
+    }
+    const place = beside ?? this.#place(path!, line);
+    const { directory, name } = place;
+    if (
+      directory.entries.has(name) ||
+      (this.#links.size > 0 && this.#links.has(path ?? line.text(AT.PATH)))
+    ) {
+      throw new Error(`PATH: second entry for ${shown(path ?? line.text(AT.PATH))}`);
+    }
+    if (line.bytes[line.start(AT.MODE)] === AT_SIGN && line.fields > AT.MODE) {
+      parseType(line.text(AT.MODE).slice(1), true);
+      const target = inField("PAYLOAD", () => parseTarget(line.text(AT.PAYLOAD)));
+      this.#links.set(path ?? line.text(AT.PATH), { ...place, line: line.number, target });
       return;
     }
-    const slash = path.lastIndexOf("/");
-    const parent = this.#nodes.get((path.slice(0, slash) || "/") as ByteString);
-    if (parent?.type !== "directory") {
-      const why = parent === undefined ? "there is no such directory yet" : "not a directory";
-      throw new Error(`PATH: parent of ${shown(path)}: ${why}`);
-    }
-    if (this.#nodes.has(path) || this.#links.has(path)) {
-      throw new Error(`PATH: second entry for ${shown(path)}`);
-    }
-    const home = { directory: parent, name: path.slice(slash + 1) as ByteString };
-    const mode = fields[2] ?? "";
-    if (mode.startsWith("@")) {
-      parseType(mode.slice(1), true);
-      const target = inField("PAYLOAD", () => parseTarget(fields[8] ?? ""));
-      this.#links.set(path, { ...home, line, path, target });
-      return;
-    }
-    const node = this.#parseNode(fields);
-    parent.entries.set(home.name, node);
-    this.#nodes.set(path, node);
-    if (node.type === "leaf") this.#names.set(node, home);
+    const node = this.#parseNode(line);
+    directory.entries.set(name, node);
+    if (node.type === "directory") this.#places.addDirectory(path ?? line.text(AT.PATH), node);
   }
 
   /** Links may come before what they link to. */
   finish(): CDumpfile {
-    if (this.#root === undefined) throw new Error("no entry for /");
+    const { root } = this.#places;
+    if (root === undefined) throw new Error("no entry for /");
     const homes = new Map<Leaf, Home>();
     for (const { line, directory, name, target } of this.#links.values()) {
-      const node = atLine(line, () => inField("PAYLOAD", () => this.#resolve(target)));
-      directory.entries.set(name, node);
-      homes.set(node, this.#names.get(node)!);
+      const { leaf, home } = inField(`line ${line}`, () =>
+        inField("PAYLOAD", () => this.#resolve(target)),
+      );
+      directory.entries.set(name, leaf);
+      homes.set(leaf, home);
+      if (!this.#linkCounts.has(leaf)) this.#linkCounts.set(leaf, 1);
     }
     const cInput = { links: this.#linkCounts, redirects: this.#redirects, homes };
-    return { tree: this.#root, cInput };
+    return { tree: root, cInput };
+  }
+
+  #addRoot(node: Node): void {
+    if (node.type !== "directory") throw new Error("/ is not a directory");
+    if (this.#places.root !== undefined) throw new Error("PATH: second entry for /");
+    this.#places.addDirectory("/" as ByteString, node);
+  }
+
+  #place(path: ByteString, line: DumpLine): Place {
+    const place = this.#places.of(path, line);
+    if (place !== undefined) return place;
+    const parent = path.slice(0, path.lastIndexOf("/")) as ByteString;
+    const exists = this.#places.node(parent) !== undefined;
+    const why = exists ? "not a directory" : "there is no such directory yet";
+    throw new Error(`PATH: parent of ${shown(path)}: ${why}`);
   }
 
   /** Each link is followed once, however many lead to it. */
-  #resolve(target: ByteString): Leaf {
+  #resolve(target: ByteString): { readonly leaf: Leaf; readonly home: Home } {
     const seen = new Set<ByteString>();
     let path = target;
     for (let link = this.#links.get(path); link !== undefined; link = this.#links.get(path)) {
@@ -127,35 +141,37 @@ class Reader {
       seen.add(path);
       path = this.#resolved.get(path) ?? link.target;
     }
-    const node = this.#nodes.get(path);
-    if (node === undefined) throw new Error(`no entry ${shown(path)}`);
-    if (node.type === "directory") throw new Error(`hard link to the directory ${shown(path)}`);
+    const leaf = this.#places.node(path);
+    if (leaf === undefined) throw new Error(`no entry ${shown(path)}`);
+    if (leaf.type === "directory") throw new Error(`hard link to the directory ${shown(path)}`);
     for (const link of seen) this.#resolved.set(link, path);
-    return node;
+    return { leaf, home: this.#places.find(path)! };
   }
 
-  #parseNode(fields: readonly string[]): Node {
-    const number = (name: string, index: number) =>
-      inField(name, () => parseInteger(fields[index] ?? ""));
-    const size = number("SIZE", 1);
-    const type = parseType(fields[2] ?? "", false);
-    const nlink = u32(number("NLINK", 3));
-    const uid = u32(number("UID", 4));
-    const gid = u32(number("GID", 5));
-    const rdev = u32(number("RDEV", 6));
-    const [mtimeSec, mtimeNsec] = inField("MTIME", () => parseTime(fields[7] ?? ""));
-    const payload = optionalField("PAYLOAD", fields[8]);
-    const content = optionalField("CONTENT", fields[9]);
-    const digest = inField("DIGEST", () => parseDigest(fields[10] ?? "-"));
-    const xattrs = parseXattrs(fields.slice(FIELDS));
-    if (content !== undefined && BigInt(content.length) !== size) {
+  #parseNode(line: DumpLine): Node {
+    const size = parseNumber(line, "SIZE");
+    const octal = line.digits(AT.MODE, 8);
+    const type = isType(octal) ? octal : parseType(line.text(AT.MODE), false);
+    const nlink = parseU32(line, "NLINK");
+    const uid = parseU32(line, "UID");
+    const gid = parseU32(line, "GID");
+    const rdev = parseU32(line, "RDEV");
+    const [mtimeSec, mtimeNsec] =
+      line.time(AT.MTIME) ?? inField("MTIME", () => parseTime(line.text(AT.MTIME)));
+    const isRegular = (type & S_IFMT) === TYPE_BITS.external;
+    const isOwnObject = isRegular && payloadIsObject(line);
+    const payload = isOwnObject ? undefined : optionalField(line, "PAYLOAD");
+    const content = optionalField(line, "CONTENT");
+    const digest = parseDigest(line);
+    const xattrs = parseXattrs(line);
+    if (content !== undefined && BigInt(content.length) !== BigInt(size)) {
       throw new Error(`CONTENT: ${content.length} bytes, but SIZE says ${size}`);
     }
     const stat: Stat = { mode: type & 0o7777, uid, gid, mtimeSec, mtimeNsec, xattrs };
     if ((type & S_IFMT) === S_IFDIR) return { type: "directory", stat, entries: new Map() };
     const leaf = (content: LeafContent): Leaf => {
       const leaf: Leaf = { type: "leaf", stat, content };
-      this.#linkCounts.set(leaf, nlink);
+      if (nlink !== 1) this.#linkCounts.set(leaf, nlink);
       return leaf;
     };
     switch (type & S_IFMT) {
@@ -173,7 +189,7 @@ class Reader {
     if (size > MAX_FILE) throw new Error(`SIZE: ${size} bytes, at most ${MAX_FILE}`);
     if (content !== undefined) return leaf({ type: "inline", data: inlineData(content) });
     if (payload === undefined && digest === undefined) {
-      if (size === 0n) return leaf({ type: "inline", data: new Uint8Array(0) });
+      if (Number(size) === 0) return leaf({ type: "inline", data: new Uint8Array(0) });
       return leaf({ type: "sparse", size: Number(size) });
     }
     const external = leaf({
@@ -182,9 +198,27 @@ class Reader {
       digest: digest ?? new Uint8Array(SHA256_SIZE),
       verity: digest !== undefined,
     });
-    this.#redirects.set(external, payload === undefined ? NOWHERE : redirect(payload));
+    if (!isOwnObject) {
+      this.#redirects.set(external, payload === undefined ? NOWHERE : redirect(payload));
+    }
     return external;
   }
+}
+
+/** Whether PAYLOAD is the path `xx/rest` of the object that DIGEST names, as it nearly always is. */
+function payloadIsObject(line: DumpLine): boolean {
+  const { bytes } = line;
+  const payload = line.start(AT.PAYLOAD);
+  const digest = line.start(AT.DIGEST);
+  if (line.end(AT.DIGEST) - digest !== 2 * SHA256_SIZE) return false;
+  if (line.end(AT.PAYLOAD) - payload !== 2 * SHA256_SIZE + 1) return false;
+  if (bytes[payload + 2] !== SLASH) return false;
+  for (let i = 0; i < 2 * SHA256_SIZE; i++) {
+    const digit = bytes[digest + i]!;
+    if (digit !== bytes[payload + (i < 2 ? i : i + 1)]) return false;
+    if (digit >= 0x41 && digit <= 0x46) return false; // objects have names in lower case
+  }
+  return true;
 }
 
 const NOWHERE = "" as ByteString;
@@ -235,20 +269,31 @@ function parseInteger(field: string, radix: 8 | 10 = 10): bigint {
   return BigInt.asUintN(64, match![1] === "-" ? -value : value);
 }
 
-function u32(value: bigint): number {
-  return Number(BigInt.asUintN(32, value));
+function u32(value: number | bigint): number {
+  return typeof value === "number" ? value >>> 0 : Number(BigInt.asUintN(32, value));
+}
+
+function parseNumber(line: DumpLine, name: Field): number | bigint {
+  const value = line.digits(AT[name]);
+  return value >= 0 ? value : inField(name, () => parseInteger(line.text(AT[name])));
+}
+
+function parseU32(line: DumpLine, name: Field): number {
+  return u32(parseNumber(line, name));
+}
+
+function isType(mode: number): boolean {
+  return mode >= 0 && mode <= (S_IFMT | 0o7777) && KNOWN_TYPES.has(mode & S_IFMT);
 }
 
 function parseType(field: string, isLink: boolean): number {
   return inField("MODE", () => {
-    const mode = parseInteger(field, 8);
-    const type = Number(mode & BigInt(S_IFMT));
-    const known = type === S_IFDIR || Object.values<number>(TYPE_BITS).includes(type);
-    if (!known || mode > BigInt(S_IFMT | 0o7777)) {
-      throw new Error(`unknown file type, got ${quote(field)}`);
+    const mode = Number(parseInteger(field, 8));
+    if (!isType(mode)) throw new Error(`unknown file type, got ${quote(field)}`);
+    if (isLink && (mode & S_IFMT) === S_IFDIR) {
+      throw new Error("a directory cannot be a hard link");
     }
-    if (isLink && type === S_IFDIR) throw new Error("a directory cannot be a hard link");
-    return Number(mode);
+    return mode;
   });
 }
 
@@ -260,9 +305,11 @@ function parseTime(field: string): [bigint, number] {
 }
 
 /** A field that may be absent: `-`, or PAYLOAD where it is empty. An empty CONTENT is content. */
-function optionalField(name: "PAYLOAD" | "CONTENT", field: string | undefined) {
-  if (field === "-" || (name === "PAYLOAD" && (field ?? "") === "")) return undefined;
-  return inField(name, () => unescapeField(field ?? ""));
+function optionalField(line: DumpLine, name: "PAYLOAD" | "CONTENT"): ByteString | undefined {
+  if (line.isDash(AT[name])) return undefined;
+  const text = line.text(AT[name]);
+  if (name === "PAYLOAD" && text === "") return undefined;
+  return inField(name, () => unescapeField(text));
 }
 
 function symlinkTarget(payload: ByteString | undefined): ByteString {
@@ -280,23 +327,26 @@ function inlineData(content: ByteString): Uint8Array {
   return toBytes(content);
 }
 
-function parseDigest(field: string): Uint8Array | undefined {
-  if (field === "-" || field === "") return undefined;
-  const digest = fromHex(field);
-  if (digest?.length !== SHA256_SIZE) {
-    throw new Error(`expected sha256, ${2 * SHA256_SIZE} hex digits, got ${quote(field)}`);
-  }
-  return digest;
+function parseDigest(line: DumpLine): Uint8Array | undefined {
+  if (line.isDash(AT.DIGEST) || line.end(AT.DIGEST) === line.start(AT.DIGEST)) return undefined;
+  const digest = line.hex(AT.DIGEST);
+  if (digest?.length === SHA256_SIZE) return digest;
+  const expected = `expected sha256, ${2 * SHA256_SIZE} hex digits`;
+  return inField("DIGEST", () => {
+    throw new Error(`${expected}, got ${quote(line.text(AT.DIGEST))}`);
+  });
 }
 
-function parseXattrs(fields: readonly string[]): Map<ByteString, Uint8Array> {
-  const bytes = fields.reduce((sum, field) => sum + field.length + 1, 0) - 1;
+function parseXattrs(line: DumpLine): Map<ByteString, Uint8Array> {
+  if (line.fields <= FIELDS.length) return new Map();
+  const bytes = line.end(line.fields) - line.start(FIELDS.length);
   if (bytes > MAX_XATTRS) throw new Error(`xattrs of ${bytes} bytes, at most ${MAX_XATTRS}`);
   const xattrs = new Map<ByteString, Uint8Array>();
-  // a blank at the end of the line is no xattr
-  for (const [index, field] of (fields.at(-1) === "" ? fields.slice(0, -1) : fields).entries()) {
-    inField(`xattr ${index + 1}`, () => {
-      const [key, value] = parseXattr(field);
+  for (let at = FIELDS.length; at < line.fields; at++) {
+    const text = line.text(at);
+    if (text === "" && at === line.fields - 1) break; // a blank at the end of the line is no xattr
+    inField(`xattr ${at - FIELDS.length + 1}`, () => {
+      const [key, value] = parseXattr(text);
       xattrs.set(key, toBytes(value));
     });
   }

@@ -2,6 +2,27 @@
 import { type ByteString, display } from "./bytestring.ts";
 import type { LeafContent } from "./tree.ts";
 
+/** The fields of a line, in order. Those that follow are xattrs. */
+export const FIELDS = [
+  "PATH",
+  "SIZE",
+  "MODE",
+  "NLINK",
+  "UID",
+  "GID",
+  "RDEV",
+  "MTIME",
+  "PAYLOAD",
+  "CONTENT",
+  "DIGEST",
+] as const;
+export type Field = (typeof FIELDS)[number];
+/** A field's place in the line. */
+export const AT = Object.fromEntries(FIELDS.map((name, index) => [name, index])) as Record<
+  Field,
+  number
+>;
+
 /** `st_mode` type bits. */
 export const S_IFMT = 0o170000;
 export const S_IFDIR = 0o040000;

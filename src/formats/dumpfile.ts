@@ -2,9 +2,12 @@
  * composefs dump files: a filesystem tree as text, one line per entry (composefs-dump(5)). The rules are those of
  * composefs-rs, and what it lets through although no image can hold it is an error.
  */
-import { type ByteString, display, fromBytes, toBytes } from "./bytestring.ts";
-import { DIGEST_SIZE, digestOfObjectPath, fromHex, type HashName, hashOfDigest } from "./digest.ts";
+import { type ByteString, display, toBytes } from "./bytestring.ts";
+import { DIGEST_SIZE, digestOfObjectPath, type HashName, hashOfDigest } from "./digest.ts";
 import {
+  AT,
+  FIELDS,
+  type Field,
   inField,
   parseU32,
   parseU64,
@@ -15,34 +18,27 @@ import {
   TYPE_BITS,
   unescapeField,
 } from "./dumpfile-fields.ts";
-import type { Directory, Leaf, LeafContent, Node, Stat, Tree } from "./tree.ts";
+import { DumpLine } from "./dumpfile-line.ts";
+import { DumpPlaces, type Place } from "./dumpfile-places.ts";
+import type { Leaf, LeafContent, Node, Stat, Tree } from "./tree.ts";
 
 export { dumpLines, formatDumpfile } from "./dumpfile-writer.ts";
-
-const FIELDS = [
-  "PATH",
-  "SIZE",
-  "MODE",
-  "NLINK",
-  "UID",
-  "GID",
-  "RDEV",
-  "MTIME",
-  "PAYLOAD",
-  "CONTENT",
-  "DIGEST",
-] as const;
-type Field = (typeof FIELDS)[number];
-const AT = Object.fromEntries(FIELDS.map((name, index) => [name, index])) as Record<Field, number>;
 
 const MAX_PATH = 4096;
 const MAX_NAME = 255;
 const MAX_INLINE = 512;
 const MAX_SYMLINK = 1024;
 const MAX_XATTR_KEYS = 65535;
+const MAX_U32 = 0xffffffff;
+const SLASH = 0x2f;
+const AT_SIGN = 0x40;
 /** 1024 chunks of 2^43 bytes: what the chunk index of one inode can hold. */
 const MAX_FILE = 2 ** 53;
 const NSEC = 1_000_000_000n;
+/** What a file that is not regular is called. */
+const NAME_OF_TYPE = new Map<number, string>(
+  Object.entries(TYPE_BITS).map(([name, bits]) => [bits, name]),
+);
 
 export interface DumpfileOptions {
   /** The hash of the digests; without it, the first digest's length decides. */
@@ -58,18 +54,13 @@ export interface Dumpfile {
 /** Reads a dump file. Errors name the line and the field. */
 export function parseDumpfile(bytes: Uint8Array, options: DumpfileOptions = {}): Dumpfile {
   const reader = new Reader(options.hash);
-  let line = 0;
-  for (let start = 0; start < bytes.length; ) {
-    const newline = bytes.indexOf(0x0a, start);
-    const end = newline < 0 ? bytes.length : newline;
-    line++;
-    const text = fromBytes(bytes.subarray(start, end)).replace(/\r$/, "");
-    start = end + 1;
-    if (/^\s*$/.test(text)) continue;
+  const line = new DumpLine(bytes, { dropCarriageReturn: true });
+  while (line.next()) {
+    if (bytes[line.start(0)] !== SLASH && /^\s*$/.test(line.line())) continue;
     try {
-      reader.addLine(text);
+      reader.addLine(line);
     } catch (error) {
-      throw new Error(`line ${line}`, { cause: error });
+      throw new Error(`line ${line.number}`, { cause: error });
     }
   }
   return { tree: reader.finish(), hash: reader.hash };
@@ -77,83 +68,101 @@ export function parseDumpfile(bytes: Uint8Array, options: DumpfileOptions = {}):
 
 class Reader {
   hash: HashName | undefined;
-  #root: Directory | undefined;
-  readonly #nodes = new Map<ByteString, Node>();
+  readonly #places = new DumpPlaces();
 
   constructor(hash: HashName | undefined) {
     this.hash = hash;
   }
 
-  addLine(text: string): void {
-    const fields = text.split(" ");
-    const path = inField("PATH", () => parsePath(fields[AT.PATH]!));
-    const node = this.#parseNode(fields);
-    if (path === "/") {
-      if (node.type !== "directory") throw new Error("/ is not a directory");
-      // a later line for the root gives it other metadata
-      if (this.#root === undefined) this.#root = node;
-      else this.#root.stat = node.stat;
-      this.#nodes.set(path, this.#root);
+  addLine(line: DumpLine): void {
+    const place = this.#places.besideLast(line);
+    if (place !== undefined) {
+      this.#add(line, place, undefined, this.#parseNode(line));
       return;
     }
-    if (this.#root === undefined) throw new Error("the first entry is not /");
-    const slash = path.lastIndexOf("/");
-    const parent = this.#nodes.get((path.slice(0, slash) || "/") as ByteString);
-    if (parent?.type !== "directory") {
-      const why = parent === undefined ? "there is no such directory yet" : "not a directory";
-      throw new Error(`PATH: parent of ${display(path)}: ${why}`);
-    }
-    if (this.#nodes.has(path)) throw new Error(`PATH: second entry for ${display(path)}`);
-    this.#nodes.set(path, node);
-    parent.entries.set(path.slice(slash + 1) as ByteString, node);
+    const path = inField("PATH", () => parsePath(line.text(AT.PATH)));
+    const node = this.#parseNode(line);
+    if (path === "/") this.#addRoot(node);
+    else this.#add(line, this.#place(path, line), path, node);
   }
 
   finish(): Tree {
-    if (this.#root === undefined) throw new Error("no entry for /");
-    return this.#root;
+    const root = this.#places.root;
+    if (root === undefined) throw new Error("no entry for /");
+    return root;
   }
 
-  #parseNode(fields: readonly string[]): Node {
-    const mode = field(fields, "MODE");
-    if (mode.startsWith("@")) return this.#parseHardlink(fields, mode.slice(1));
-    field(fields, "DIGEST");
+  #addRoot(node: Node): void {
+    if (node.type !== "directory") throw new Error("/ is not a directory");
+    // a later line for the root gives it other metadata
+    const root = this.#places.root;
+    if (root === undefined) this.#places.addDirectory("/" as ByteString, node);
+    else root.stat = node.stat;
+  }
 
-    const number = (name: Field) => parseField(fields, name, (text) => parseU32(text));
-    const size = parseField(fields, "SIZE", parseU64);
-    const type = inField("MODE", () => parseU32(mode, 8));
-    const nlink = number("NLINK");
-    const uid = number("UID");
-    const gid = number("GID");
-    const rdev = number("RDEV");
-    const [mtimeSec, mtimeNsec] = parseField(fields, "MTIME", parseTime);
-    const xattrs = parseXattrs(fields.slice(FIELDS.length));
+  #place(path: ByteString, line: DumpLine): Place {
+    const place = this.#places.of(path, line);
+    if (place !== undefined) return place;
+    if (this.#places.root === undefined) throw new Error("the first entry is not /");
+    const parent = path.slice(0, path.lastIndexOf("/")) as ByteString;
+    const exists = this.#places.node(parent) !== undefined;
+    const why = exists ? "not a directory" : "there is no such directory yet";
+    throw new Error(`PATH: parent of ${display(path)}: ${why}`);
+  }
+
+  /** Without `path`, it is the field as it is. */
+  #add(line: DumpLine, { directory, name }: Place, path: ByteString | undefined, node: Node): void {
+    if (directory.entries.has(name)) {
+      throw new Error(`PATH: second entry for ${display(path ?? line.text(AT.PATH))}`);
+    }
+    directory.entries.set(name, node);
+    if (node.type === "directory") this.#places.addDirectory(path ?? line.text(AT.PATH), node);
+  }
+
+  #parseNode(line: DumpLine): Node {
+    requireField(line, "MODE");
+    if (line.bytes[line.start(AT.MODE)] === AT_SIGN) return this.#parseHardlink(line);
+    requireField(line, "DIGEST");
+
+    const size = parseSize(line);
+    const octal = line.digits(AT.MODE, 8);
+    const type =
+      octal >= 0 && octal <= MAX_U32
+        ? octal
+        : parseField(line, "MODE", (text) => parseU32(text, 8));
+    const nlink = parseNumber(line, "NLINK");
+    const uid = parseNumber(line, "UID");
+    const gid = parseNumber(line, "GID");
+    const rdev = parseNumber(line, "RDEV");
+    const [mtimeSec, mtimeNsec] = line.time(AT.MTIME) ?? parseField(line, "MTIME", parseTime);
+    const xattrs = parseXattrs(line);
     const stat: Stat = { mode: type & 0o7777, uid, gid, mtimeSec, mtimeNsec, xattrs };
 
     const isDevice =
       (type & S_IFMT) === TYPE_BITS.chardev || (type & S_IFMT) === TYPE_BITS.blockdev;
     if (!isDevice && rdev !== 0) throw new Error(`RDEV: ${rdev}, but it is not a device`);
     if ((type & S_IFMT) === S_IFDIR) {
-      expectAbsent(fields, "CONTENT", "a directory");
-      expectAbsent(fields, "DIGEST", "a directory");
+      expectAbsent(line, "CONTENT", "a directory");
+      expectAbsent(line, "DIGEST", "a directory");
       return { type: "directory", stat, entries: new Map() };
     }
     if ((type & S_IFMT) === TYPE_BITS.chardev && rdev === 0 && nlink > 1) {
       throw new Error("NLINK: a whiteout cannot have more than one name");
     }
-    return { type: "leaf", stat, content: this.#parseContent(fields, type & S_IFMT, size, rdev) };
+    return { type: "leaf", stat, content: this.#parseContent(line, type & S_IFMT, size, rdev) };
   }
 
-  #parseContent(fields: readonly string[], type: number, size: bigint, rdev: number): LeafContent {
-    if (type === TYPE_BITS.inline) return this.#parseRegular(fields, size);
-    const what = Object.entries(TYPE_BITS).find(([, bits]) => bits === type)?.[0];
+  #parseContent(line: DumpLine, type: number, size: number | bigint, rdev: number): LeafContent {
+    if (type === TYPE_BITS.inline) return this.#parseRegular(line, size);
+    const what = NAME_OF_TYPE.get(type);
     if (what === undefined) {
-      throw new Error(`MODE: unknown file type, got ${quote(field(fields, "MODE"))}`);
+      throw new Error(`MODE: unknown file type, got ${quote(line.text(AT.MODE))}`);
     }
-    expectAbsent(fields, "CONTENT", `a ${what}`);
-    expectAbsent(fields, "DIGEST", `a ${what}`);
+    expectAbsent(line, "CONTENT", `a ${what}`);
+    expectAbsent(line, "DIGEST", `a ${what}`);
     switch (type) {
       case TYPE_BITS.symlink: {
-        const target = parsePayload(fields, "a symlink's target", unescapeField);
+        const target = parsePayload(line, "a symlink's target", unescapeField);
         if (target.length > MAX_SYMLINK) {
           throw new Error(`PAYLOAD: target of ${target.length} bytes, at most ${MAX_SYMLINK}`);
         }
@@ -171,35 +180,33 @@ class Reader {
     }
   }
 
-  #parseRegular(fields: readonly string[], size: bigint): LeafContent {
-    const digest = field(fields, "DIGEST");
-    if (field(fields, "PAYLOAD") !== "-") {
+  #parseRegular(line: DumpLine, size: number | bigint): LeafContent {
+    if (!line.isDash(AT.PAYLOAD)) {
+      const verity = !line.isDash(AT.DIGEST);
       return {
         type: "external",
         size: fileSize(size),
-        digest:
-          digest === "-"
-            ? parsePayload(fields, "an object", (path) => this.#digestOfPath(unescapeField(path)))
-            : inField("DIGEST", () => this.#parseDigest(digest)),
-        verity: digest !== "-",
+        digest: verity
+          ? this.#parseDigest(line)
+          : parsePayload(line, "an object", (path) => this.#digestOfPath(unescapeField(path))),
+        verity,
       };
     }
-    expectAbsent(fields, "DIGEST", "a file without a backing object");
-    const escaped = field(fields, "CONTENT");
-    const content = inField("CONTENT", () => (escaped === "-" ? "" : unescapeField(escaped)));
+    expectAbsent(line, "DIGEST", "a file without a backing object");
+    const content = line.isDash(AT.CONTENT) ? "" : parseField(line, "CONTENT", unescapeField);
     if (content.length > MAX_INLINE) {
       throw new Error(`CONTENT: ${content.length} bytes, at most ${MAX_INLINE}`);
     }
-    if (content === "" && size > 0n) return { type: "sparse", size: fileSize(size) };
+    if (content === "" && size > 0) return { type: "sparse", size: fileSize(size) };
     return { type: "inline", data: toBytes(content as ByteString) };
   }
 
-  #parseHardlink(fields: readonly string[], mode: string): Leaf {
-    parseField(fields, "SIZE", parseU64);
-    const type = inField("MODE", () => parseU32(mode, 8));
+  #parseHardlink(line: DumpLine): Leaf {
+    parseSize(line);
+    const type = parseField(line, "MODE", (text) => parseU32(text.slice(1), 8));
     if ((type & S_IFMT) === S_IFDIR) throw new Error("MODE: a directory cannot be a hard link");
-    const target = parsePayload(fields, "a hard link's target", parsePath);
-    const node = this.#nodes.get(target);
+    const target = parsePayload(line, "a hard link's target", parsePath);
+    const node = this.#places.node(target);
     if (node === undefined) throw new Error(`PAYLOAD: no entry ${display(target)} before this one`);
     if (node.type === "directory") {
       throw new Error(`PAYLOAD: hard link to the directory ${display(target)}`);
@@ -210,16 +217,16 @@ class Reader {
     return node;
   }
 
-  #parseDigest(hex: string): Uint8Array {
-    const digest = fromHex(hex);
+  #parseDigest(line: DumpLine): Uint8Array {
+    const digest = line.hex(AT.DIGEST);
     const own = digest && hashOfDigest(digest);
     const hash = this.hash ?? own ?? "sha512";
     if (digest === undefined || own !== hash) {
+      const hex = line.text(AT.DIGEST);
       const expected = `expected ${hash}, ${2 * DIGEST_SIZE[hash]} hex digits`;
-      const error = new Error(`${expected}, got ${digest ? hex.length : quote(hex)}`);
-      throw own === undefined
-        ? error
-        : Object.assign(error, { hint: `its digests look like ${own}` });
+      const cause = new Error(`${expected}, got ${digest ? hex.length : quote(hex)}`);
+      const hint = own === undefined ? {} : { hint: `its digests look like ${own}` };
+      throw new Error("DIGEST", { cause: Object.assign(cause, hint) });
     }
     this.hash = hash;
     return digest;
@@ -236,28 +243,36 @@ class Reader {
   }
 }
 
-/** An unparsed field. */
-function field(fields: readonly string[], name: Field): string {
-  const value = fields[AT[name]];
-  if (value === undefined) throw new Error(`${name}: the line ends before it`);
-  return value;
+function requireField(line: DumpLine, name: Field): void {
+  if (AT[name] >= line.fields) throw new Error(`${name}: the line ends before it`);
 }
 
 /** Runs `parse` on a field, whose errors name it. */
-function parseField<T>(fields: readonly string[], name: Field, parse: (text: string) => T): T {
-  const text = field(fields, name);
-  return inField(name, () => parse(text));
+function parseField<T>(line: DumpLine, name: Field, parse: (text: ByteString) => T): T {
+  requireField(line, name);
+  return inField(name, () => parse(line.text(AT[name])));
 }
 
-function parsePayload<T>(fields: readonly string[], what: string, parse: (text: string) => T): T {
-  return parseField(fields, "PAYLOAD", (text) => {
+function parsePayload<T>(line: DumpLine, what: string, parse: (text: ByteString) => T): T {
+  return parseField(line, "PAYLOAD", (text) => {
     if (text === "-" || text === "") throw new Error(`expected ${what}, got nothing`);
     return parse(text);
   });
 }
 
-function expectAbsent(fields: readonly string[], name: Field, what: string): void {
-  if (field(fields, name) !== "-") throw new Error(`${name}: expected "-" for ${what}`);
+function expectAbsent(line: DumpLine, name: Field, what: string): void {
+  if (!line.isDash(AT[name])) throw new Error(`${name}: expected "-" for ${what}`);
+}
+
+/** A number of 32 bits. */
+function parseNumber(line: DumpLine, name: Field): number {
+  const value = line.digits(AT[name]);
+  return value >= 0 && value <= MAX_U32 ? value : parseField(line, name, (text) => parseU32(text));
+}
+
+function parseSize(line: DumpLine): number | bigint {
+  const size = line.digits(AT.SIZE);
+  return size >= 0 ? size : parseField(line, "SIZE", parseU64);
 }
 
 function parsePath(field: string): ByteString {
@@ -287,17 +302,18 @@ function parseTime(field: string): [bigint, number] {
   return [BigInt.asIntN(64, negative ? -seconds : seconds), Number(nanoseconds)];
 }
 
-function fileSize(size: bigint): number {
-  if (size > BigInt(MAX_FILE)) throw new Error(`SIZE: ${size} bytes, at most ${MAX_FILE}`);
+function fileSize(size: number | bigint): number {
+  if (size > MAX_FILE) throw new Error(`SIZE: ${size} bytes, at most ${MAX_FILE}`);
   return Number(size);
 }
 
-function parseXattrs(fields: readonly string[]): Map<ByteString, Uint8Array> {
+function parseXattrs(line: DumpLine): Map<ByteString, Uint8Array> {
+  if (line.fields <= FIELDS.length) return new Map();
   const values = new Map<ByteString, ByteString>();
   let keys = 0;
-  for (const [index, text] of fields.entries()) {
-    inField(`xattr ${index + 1}`, () => {
-      const [key, value] = parseXattr(text);
+  for (let at = FIELDS.length; at < line.fields; at++) {
+    inField(`xattr ${at - FIELDS.length + 1}`, () => {
+      const [key, value] = parseXattr(line.text(at));
       keys += key.length;
       if (keys > MAX_XATTR_KEYS) throw new Error(`keys of more than ${MAX_XATTR_KEYS} bytes`);
       // of two values for one key the one that sorts last counts, wherever it stands
