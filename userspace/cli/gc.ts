@@ -32,7 +32,7 @@ export function registerGc(repo: Command): void {
 
 async function gc(flags: GcFlags): Promise<void> {
   const { collectGarbage } = await import("../repository/gc.ts");
-  const { completeRewrites } = await import("../oci/commit.ts");
+  const { completeRewrites, uniteConfigs } = await import("../oci/commit.ts");
   const path = repositoryPath(flags.repo);
   using repository = await openRepositoryAt(flags.repo);
   let result: GcResult;
@@ -43,6 +43,7 @@ async function gc(flags: GcFlags): Promise<void> {
       prepare: () => {
         try {
           completeRewrites(repository);
+          uniteConfigs(repository);
         } catch (error) {
           // what an interrupted run has left stays, and holds what it holds
           process.stderr.write(`cfsboot: warning: ${describeError(error).message}\n`);

@@ -1,5 +1,6 @@
 /** Filesystem images of container images: their tree, their digests, and how they get into the repository. */
 
+import { sameDigest } from "../../src/formats/digest.ts";
 import { writeErofs } from "../../src/formats/erofs/writer.ts";
 import type { ErofsFormat } from "../../src/formats/meta-json.ts";
 import { MAX_CONFIG, MAX_MANIFEST } from "../../src/formats/oci.ts";
@@ -13,8 +14,10 @@ import { digestBytes } from "../hash.ts";
 import type { Repository } from "../repository/repository.ts";
 import type { StoredImage } from "./image.ts";
 import {
+  CONFIG_REF_PREFIX,
   configContentId,
   configRef,
+  type DocumentStream,
   imageRef,
   isImageRef,
   MANIFEST_PREFIX,
@@ -153,28 +156,72 @@ function addImages(
   images: ReadonlyMap<string, ObjectDigest>,
 ): void {
   completeRewrites(repository);
-  const { digest, bytes, stream } = image.config;
-  const contentId = configContentId(digest);
-  // As it is now: since the image was opened, others may have added theirs.
-  const current = readDocument(
-    repository,
-    repository.streamObject(contentId) ?? stream,
-    "oci-config",
-    `config ${digest}`,
-    MAX_CONFIG,
-  );
-  const known = new Map([...current.refs].filter(([name]) => isImageRef(name)));
-  const merged = [...new Map([...known, ...images])].sort(([a], [b]) => (a < b ? -1 : 1));
+  const { digest, stream } = image.config;
   const layers = image.layers.map((layer) => [layer.digest, layer.stream] as const);
+  rewriteConfig(repository, digest, { stream, layers, images });
+}
 
-  if (repository.streamObject(contentId) === undefined) {
-    writeConfigStream(repository, digest, bytes, layers, known);
-  }
+interface ConfigRewrite {
+  /** The config's stream, if no link leads to one. */
+  readonly stream: ObjectDigest;
+  readonly layers: Iterable<readonly [digest: string, stream: ObjectDigest]>;
+  /** What it shall refer to besides what it does already. */
+  readonly images: ReadonlyMap<string, ObjectDigest>;
+}
+
+function rewriteConfig(
+  repository: Repository,
+  digest: string,
+  { stream, layers, images }: ConfigRewrite,
+): void {
+  const contentId = configContentId(digest);
+  const linked = repository.streamObject(contentId);
+  const read = (object: ObjectDigest) =>
+    readDocument(repository, object, "oci-config", `config ${digest}`, MAX_CONFIG);
+  // As it is now: since the image was opened, others may have added theirs.
+  const { bytes, refs } = read(linked ?? stream);
+  const others = [...configsOfManifests(repository)]
+    .filter((config) => config.digest === digest)
+    .flatMap((config) => [...read(config.stream).refs]);
+  const known = new Map([...others, ...refs].filter(([name]) => isImageRef(name)));
+  const merged = [...new Map([...known, ...images])].sort(([a], [b]) => (a < b ? -1 : 1));
+
+  if (linked === undefined) writeConfigStream(repository, digest, bytes, layers, known);
   const ref = `${REWRITE_DIRECTORY}/${digest}`;
   repository.setRef("streams", ref, contentId);
   writeConfigStream(repository, digest, bytes, layers, merged);
   rewriteManifests(repository, digest);
   repository.removeRef("streams", ref);
+}
+
+/**
+ * Makes manifests that share a config name the same stream of it, with all the filesystem images that any of theirs refers
+ * to. composefs-rs rewrites only the manifest by way of which it makes an image: the others go on naming a stream that
+ * no link leads to, which its garbage collection does not follow.
+ */
+export function uniteConfigs(repository: Repository): void {
+  for (const { digest, stream } of configsOfManifests(repository)) {
+    const linked = repository.streamObject(configContentId(digest));
+    if (linked !== undefined && sameDigest(linked, stream)) continue;
+    const current = linked ?? stream;
+    const name = `config ${digest}`;
+    const { refs } = readDocument(repository, current, "oci-config", name, MAX_CONFIG);
+    const layers = [...refs].filter(([ref]) => !isImageRef(ref));
+    rewriteConfig(repository, digest, { stream: current, layers, images: new Map() });
+  }
+}
+
+/** The configs that manifests name, and the streams by which they name them. */
+function* configsOfManifests(
+  repository: Repository,
+): Generator<{ readonly digest: string; readonly stream: ObjectDigest }> {
+  for (const { refs } of manifests(repository)) {
+    for (const [name, stream] of refs) {
+      if (name.startsWith(CONFIG_REF_PREFIX)) {
+        yield { digest: name.slice(CONFIG_REF_PREFIX.length), stream };
+      }
+    }
+  }
 }
 
 /** Completes rewrites of configs that did not come to their end; their references go, so that they hold nothing any more. */
@@ -190,27 +237,24 @@ function rewriteManifests(repository: Repository, configDigest: string): void {
   const config = repository.streamObject(configContentId(configDigest));
   if (config === undefined) return;
   const wanted = configRef(configDigest);
+  for (const { digest, bytes, refs } of manifests(repository)) {
+    const named = refs.get(wanted);
+    if (named === undefined || sameDigest(named, config)) continue;
+    const layers = [...refs].filter(([name]) => name !== wanted);
+    const present = { digest: configDigest, stream: config };
+    writeManifestStream(repository, digest, bytes, present, layers);
+  }
+}
+
+function* manifests(repository: Repository): Generator<DocumentStream & { digest: string }> {
   for (const contentId of repository.listStreams()) {
     if (!contentId.startsWith(MANIFEST_PREFIX)) continue;
     const stream = repository.streamObject(contentId);
     if (stream === undefined) continue;
-    const { bytes, refs } = readDocument(
-      repository,
-      stream,
-      "oci-manifest",
-      contentId,
-      MAX_MANIFEST,
-    );
-    const named = refs.get(wanted);
-    if (named === undefined || Buffer.compare(named, config) === 0) continue;
-    const layers = [...refs].filter(([name]) => name !== wanted);
     const digest = contentId.slice(MANIFEST_PREFIX.length);
-    writeManifestStream(
-      repository,
+    yield {
       digest,
-      bytes,
-      { digest: configDigest, stream: config },
-      layers,
-    );
+      ...readDocument(repository, stream, "oci-manifest", contentId, MAX_MANIFEST),
+    };
   }
 }

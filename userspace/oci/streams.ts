@@ -11,7 +11,7 @@ import { zstd } from "../zstd.ts";
 
 export const MANIFEST_PREFIX = "oci-manifest-";
 const CONFIG_PREFIX = "oci-config-";
-const CONFIG_REF_PREFIX = "config:";
+export const CONFIG_REF_PREFIX = "config:";
 const IMAGE_REF = "composefs.image";
 
 /** Digest of the object of a stream or of an image. */
