@@ -1,5 +1,6 @@
 /** What deployments and boot menus are read from. */
 import { parseBlsEntry, serializeBlsEntry, setBlsOptions } from "../../src/formats/bls-entry.ts";
+import { formatOrigin, parseOrigin, setOriginPinned } from "../../src/formats/origin.ts";
 import { comparePackageNames } from "../../src/formats/rpm-version.ts";
 import { compareSystemdBoot } from "../../src/model/boot-menu-order.ts";
 import type { Target } from "./targets.ts";
@@ -17,6 +18,17 @@ export const DEPLOYMENT_TARGETS: readonly Target[] = [
     tokens: ["options ", "\noptions a", " \t", "#", "linux\n"],
     place: /./,
     read: (data) => serializeBlsEntry(setBlsOptions(parseBlsEntry(data), "a")),
+  },
+  {
+    name: "origin",
+    specimens: [
+      utf8(
+        `[origin]\ncontainer-image-reference = ostree-unverified-image:docker://q/a\n\n[boot]\nboot_type = bls\ndigest = ${"a".repeat(64)}\n\n[image]\nmanifest_digest = sha256:${"b".repeat(64)}\n\n[cfsboot]\nkargs-added = a="b c" %3B\n`,
+      ),
+    ],
+    tokens: ["[a]\n", "a=b\n", ";", "[", "]", "=", "kargs-added = ", " ", "%41"],
+    place: /./,
+    read: (data) => formatOrigin(setOriginPinned(parseOrigin(latin1(data)), true)),
   },
   {
     name: "names of boot menu entries",
