@@ -5,25 +5,16 @@
  * The boot menu is what counts, as with bootc: a deployment is what can be booted. What is staged has its entry in the
  * menu that takes the place of the present one at shutdown.
  */
+import type { Origin } from "../formats/origin.ts";
 import { distinct, type MenuEntry } from "./menu-entry.ts";
 
 /** What a deployment's state directory says of it. */
 export interface StateDirectory {
   readonly id: string;
   /** What the origin file says; absent if there is none or if it makes no sense. */
-  readonly origin: DeploymentOrigin | undefined;
+  readonly origin: Origin | undefined;
   /** What is wrong with the directory, for people. */
   readonly problems: readonly string[];
-}
-
-export interface DeploymentOrigin {
-  readonly image: { readonly transport: string; readonly name: string } | undefined;
-  readonly bootType: "bls" | "uki";
-  /** SHA-256 of kernel and initramfs, in hex. */
-  readonly bootDigest: string | undefined;
-  /** `sha256:…` of the image's manifest. */
-  readonly manifestDigest: string | undefined;
-  readonly pinned: boolean;
 }
 
 /** What there is to see of a machine. */

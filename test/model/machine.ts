@@ -1,6 +1,7 @@
 /** A machine without a disk: boot menus are files in a map, and are read as boot loaders and cfsboot read them. */
 import { newBlsEntry, parseBlsEntry } from "../../src/formats/bls-entry.ts";
 import { splitBootCount, type Tries } from "../../src/formats/boot-count.ts";
+import { newOrigin } from "../../src/formats/origin.ts";
 import { compareGrub, compareSystemdBoot } from "../../src/model/boot-menu-order.ts";
 import { type Machine, type Observation, understand } from "../../src/model/deployments.ts";
 import { type MenuEntry, ownEntry } from "../../src/model/menu-entry.ts";
@@ -67,13 +68,12 @@ export function observe(
     record: undefined,
     states: [...new Set(all.map(({ id }) => id))].map((id) => ({
       id,
-      origin: {
-        image: { transport: "registry", name: "example.org/os" },
+      origin: newOrigin({
+        image: { transport: "registry", name: "example.org/os", signature: undefined },
         bootType: "bls",
-        bootDigest: undefined,
-        manifestDigest: undefined,
-        pinned: false,
-      },
+        bootDigest: "00".repeat(32),
+        manifestDigest: `sha256:${"00".repeat(32)}`,
+      }),
       problems: [],
     })),
     artifacts: new Map(all.map(({ artifact }) => [artifact, true])),

@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { serializeBlsEntry, setBlsSortKey } from "../../src/formats/bls-entry.ts";
+import { setOriginPinned } from "../../src/formats/origin.ts";
 import type { MenuEntry } from "../../src/model/menu-entry.ts";
 import type { MenuFile } from "../../src/model/menu-files.ts";
 import {
@@ -137,7 +138,7 @@ test("so many are kept as are to be; pinned ones besides", () => {
 
   const seen = observe(menu, A);
   const pinned = seen.states.map((state) =>
-    state.id === C ? { ...state, origin: { ...state.origin!, pinned: true } } : state,
+    state.id === C ? { ...state, origin: setOriginPinned(state.origin!, true) } : state,
   );
   const machine = machineOf(menu, A, { states: pinned });
   expect(ids(planNew(machine, D, 2).menu)).toEqual([D, A, C]);
