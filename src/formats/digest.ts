@@ -1,5 +1,7 @@
 /** fs-verity digest algorithms and digests as hex, the way composefs names them. */
 
+import { fromBytes } from "./bytestring.ts";
+
 /** The hash of a repository, an image or a digest. Blocks are always 4096 bytes, without salt. */
 export type HashName = "sha256" | "sha512";
 
@@ -10,7 +12,8 @@ export const DIGEST_SIZE: Readonly<Record<HashName, number>> = { sha256: 32, sha
 export const VERITY_ALGORITHM: Readonly<Record<HashName, number>> = { sha256: 1, sha512: 2 };
 
 const HEX = "0123456789abcdef";
-const HEX_OF_BYTE = Array.from({ length: 256 }, (_, byte) => HEX[byte >> 4]! + HEX[byte & 15]!);
+/** Their character codes. */
+const DIGITS = Uint8Array.from(HEX, (digit) => digit.charCodeAt(0));
 
 const NO_DIGIT = 0xff;
 /** By character code. */
@@ -22,9 +25,12 @@ for (let value = 0; value < 16; value++) {
 
 /** Lower-case hex of bytes. */
 export function toHex(bytes: Uint8Array): string {
-  let out = "";
-  for (let i = 0; i < bytes.length; i++) out += HEX_OF_BYTE[bytes[i]!]!;
-  return out;
+  const digits = new Uint8Array(2 * bytes.length);
+  for (let i = 0; i < bytes.length; i++) {
+    digits[2 * i] = DIGITS[bytes[i]! >> 4]!;
+    digits[2 * i + 1] = DIGITS[bytes[i]! & 15]!;
+  }
+  return fromBytes(digits);
 }
 
 /** Bytes of a hex string in either case; `undefined` if it is not hex of even length. */

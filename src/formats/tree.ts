@@ -58,9 +58,14 @@ export type Node = Directory | Leaf;
 /** The root directory stands for the tree. */
 export type Tree = Directory;
 
+/** The names of a directory's entries, in byte order: what `sort` does with strings when it is told nothing. */
+export function sortedNames(directory: Directory): ByteString[] {
+  return [...directory.entries.keys()].sort();
+}
+
 /** Entries in the byte order of their names. */
-export function sortedEntries(directory: Directory): [ByteString, Node][] {
-  return [...directory.entries].sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0));
+export function sortedEntries({ entries }: Directory): [ByteString, Node][] {
+  return [...entries].sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0));
 }
 
 /** How many entries of the tree refer to each leaf: its `st_nlink`. */

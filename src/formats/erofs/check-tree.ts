@@ -1,6 +1,6 @@
 /** What a tree must be before an image is written from it. */
 import { type ByteString, display } from "../bytestring.ts";
-import { DIGEST_SIZE } from "../digest.ts";
+import { hashOfDigest } from "../digest.ts";
 import type { Directory, Leaf, LeafContent, Stat } from "../tree.ts";
 import {
   type ErofsFormat,
@@ -24,57 +24,53 @@ export function isWhiteout(content: LeafContent): boolean {
 }
 
 /**
- * Checks that an image of this format can hold the tree, and counts how many names each leaf has. Errors name the
- * path.
+ * Checks that an image of this format can hold the tree, and counts the names of leaves that have several. Errors name
+ * the path.
  */
 export function checkTree(tree: Directory, format: ErofsFormat): Map<Leaf, number> {
+  const known: Known = { leaves: new Set(), directories: new Set([tree]), xattrs: new Set() };
   const links = new Map<Leaf, number>();
-  const seen = new Set<Directory>([tree]);
-  const digestSizes = new Set<number>();
-  const xattrNames = new Set<ByteString>();
-  const checkStat = (stat: Stat) => {
-    checkNumbers(stat);
-    checkXattrs(stat, format, xattrNames);
-  };
   const pending = [{ directory: tree, path: "", depth: 1 }];
-  at("/", () => checkStat(tree.stat));
-  for (let item = pending.pop(); item !== undefined; item = pending.pop()) {
-    const { directory, path, depth } = item;
-    for (const [name, node] of directory.entries) {
-      const child = `${path}/${name}`;
-      const count = node.type === "leaf" ? (links.get(node) ?? 0) : 0;
-      at(child, () => {
+  let path = "";
+  let entry: ByteString | undefined;
+  try {
+    checkStat(tree.stat, format, known);
+    for (let item = pending.pop(); item !== undefined; item = pending.pop()) {
+      path = item.path;
+      for (const [name, node] of item.directory.entries) {
+        entry = name;
         checkName(name);
-        if (count === 0) checkStat(node.stat);
         if (node.type === "directory") {
-          if (seen.has(node)) throw new Error("a directory with two names");
-          if (depth === MAX_DEPTH) throw new Error(`more than ${MAX_DEPTH} directories deep`);
-        } else if (count === 0) {
-          checkContent(node.content, format, digestSizes);
-        } else if (isWhiteout(node.content)) {
-          throw new Error("a whiteout with more than one name");
+          checkDirectory(node, item.depth, format, known);
+          pending.push({ directory: node, path: `${path}/${name}`, depth: item.depth + 1 });
+        } else if (!known.leaves.has(node)) {
+          known.leaves.add(node);
+          checkStat(node.stat, format, known);
+          checkContent(node.content, format, known);
+        } else {
+          if (isWhiteout(node.content)) throw new Error("a whiteout with more than one name");
+          links.set(node, (links.get(node) ?? 1) + 1);
         }
-      });
-      if (node.type === "leaf") links.set(node, count + 1);
-      else {
-        seen.add(node);
-        pending.push({ directory: node, path: child, depth: depth + 1 });
       }
     }
+  } catch (error) {
+    throw new Error(display(`${path}/${entry ?? ""}` as ByteString), { cause: error });
   }
   return links;
 }
 
-function at(path: string, check: () => void): void {
-  try {
-    check();
-  } catch (error) {
-    throw new Error(display(path as ByteString), { cause: error });
-  }
+/** What was found good. */
+interface Known {
+  readonly leaves: Set<Leaf>;
+  readonly directories: Set<Directory>;
+  /** Their names. */
+  readonly xattrs: Set<ByteString>;
+  /** The size of the first digest. */
+  digestSize?: number;
 }
 
 function checkName(name: ByteString): void {
-  if (name === "" || name === "." || name === ".." || /[/\0]/.test(name)) {
+  if (name === "" || name === "." || name === ".." || name.includes("/") || name.includes("\0")) {
     throw new Error("not a file name");
   }
   if (name.length > MAX_NAME) throw new Error(`name of ${name.length} bytes, at most ${MAX_NAME}`);
@@ -86,14 +82,27 @@ function checkRange(value: number, max: number, what: string): void {
   }
 }
 
-function checkNumbers({ uid, gid, mtimeNsec }: Stat): void {
+function checkDirectory(
+  directory: Directory,
+  depth: number,
+  format: ErofsFormat,
+  known: Known,
+): void {
+  checkStat(directory.stat, format, known);
+  if (known.directories.has(directory)) throw new Error("a directory with two names");
+  if (depth === MAX_DEPTH) throw new Error(`more than ${MAX_DEPTH} directories deep`);
+  known.directories.add(directory);
+}
+
+function checkStat({ uid, gid, mtimeNsec, xattrs }: Stat, format: ErofsFormat, known: Known): void {
   checkRange(uid, MAX_U32, "uid");
   checkRange(gid, MAX_U32, "gid");
   checkRange(mtimeNsec, MAX_NSEC, "nanoseconds");
+  if (xattrs.size > 0) checkXattrs(xattrs, format, known.xattrs);
 }
 
 /** `known` are names that were found good. */
-function checkXattrs({ xattrs }: Stat, format: ErofsFormat, known: Set<ByteString>): void {
+function checkXattrs(xattrs: Stat["xattrs"], format: ErofsFormat, known: Set<ByteString>): void {
   for (const [name, value] of xattrs) {
     if (value.length > MAX_XATTR_VALUE) {
       throw new Error(
@@ -110,18 +119,20 @@ function checkXattrs({ xattrs }: Stat, format: ErofsFormat, known: Set<ByteStrin
   }
 }
 
-function checkContent(content: LeafContent, format: ErofsFormat, digestSizes: Set<number>): void {
+function checkContent(content: LeafContent, format: ErofsFormat, known: Known): void {
   switch (content.type) {
     case "inline":
       if (format === 2) checkRange(content.data.length, MAX_INLINE_V2, "inline file of size");
       return;
     case "external":
       checkRange(content.size, MAX_FILE, "file of size");
-      if (!Object.values(DIGEST_SIZE).includes(content.digest.length)) {
+      if (hashOfDigest(content.digest) === undefined) {
         throw new Error(`digest of ${content.digest.length} bytes`);
       }
-      digestSizes.add(content.digest.length);
-      if (digestSizes.size > 1) throw new Error("digest of another hash than before");
+      known.digestSize ??= content.digest.length;
+      if (known.digestSize !== content.digest.length) {
+        throw new Error("digest of another hash than before");
+      }
       return;
     case "sparse":
       checkRange(content.size, MAX_FILE, "file of size");

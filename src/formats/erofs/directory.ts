@@ -3,7 +3,7 @@
  * entries there are. Blocks are filled up with zeros.
  */
 import { type ByteString, fromBytes } from "../bytestring.ts";
-import { BLOCK_SIZE, DIRENT, MAX_NAME } from "./layout.ts";
+import { BLOCK_SIZE, DIRENT, type FileType, MAX_NAME } from "./layout.ts";
 
 /** A last piece that is larger than this becomes a block of its own instead of an inline tail. */
 const MAX_TAIL = BLOCK_SIZE / 2;
@@ -36,27 +36,30 @@ export function packDirectory<T extends { readonly name: ByteString }>(
   return { blocks, tail, tailBytes };
 }
 
-export interface StoredDirent {
-  readonly nid: number;
-  readonly fileType: number;
+/** An entry to be written. */
+export interface PlacedDirent {
   readonly name: ByteString;
+  readonly inode: { readonly nid: number; readonly fileType: FileType };
 }
 
 /** Writes a block, or a tail, at `base`. */
-export function writeDirents(view: DataView, base: number, entries: readonly StoredDirent[]): void {
+export function writeDirents(view: DataView, base: number, entries: readonly PlacedDirent[]): void {
   let nameOffset = DIRENT.bytes * entries.length;
   let at = base;
-  for (const { nid, fileType, name } of entries) {
-    DIRENT.nid.set(view, at, nid);
+  for (const { name, inode } of entries) {
+    DIRENT.nid.set(view, at, inode.nid);
     DIRENT.nameOffset.set(view, at, nameOffset);
-    DIRENT.fileType.set(view, at, fileType);
+    DIRENT.fileType.set(view, at, inode.fileType.dirent);
     for (let i = 0; i < name.length; i++) view.setUint8(base + nameOffset++, name.charCodeAt(i));
     at += DIRENT.bytes;
   }
 }
 
 /** An entry that was read, with its own offset in the image. */
-export interface ReadDirent extends StoredDirent {
+export interface ReadDirent {
+  readonly nid: number;
+  readonly fileType: number;
+  readonly name: ByteString;
   readonly offset: number;
 }
 

@@ -1,18 +1,17 @@
 /** From a tree to the list of an image's inodes: their order, their links, their xattrs as stored. */
 import { type ByteString, fromBytes } from "../bytestring.ts";
-import { objectPath, toHex } from "../digest.ts";
 import {
   type Directory,
   type Leaf,
   type LeafContent,
-  type Node,
   type Stat,
   sortedEntries,
+  sortedNames,
 } from "../tree.ts";
 import type { CInput, Home } from "./c-input.ts";
 import { checkTree, isWhiteout } from "./check-tree.ts";
 import { CONTENT_FILE_TYPE, type ErofsFormat, FILE_TYPE, type FileType } from "./layout.ts";
-import { metacopy } from "./metacopy.ts";
+import { metacopy, objectRedirect } from "./metacopy.ts";
 import { isStub, stubs } from "./stubs.ts";
 import { escapeXattrName, WHITEOUT_MARKERS, WHITEOUTS_MARKERS, XATTR } from "./xattr-names.ts";
 import { type Xattr, XattrTable } from "./xattr-table.ts";
@@ -25,6 +24,8 @@ export interface Inode {
   nlink: number;
   /** Position in the list. */
   index: number;
+  /** Number in the image, once it is placed. */
+  nid: number;
   readonly xattrs: Xattr[];
   /** Of a directory: all entries in byte order, with `.` and `..`. */
   entries: Dirent[];
@@ -86,13 +87,16 @@ class Collector {
    * the C tools read says itself which one it is.
    */
   breadthFirst(tree: Directory): void {
-    const homes = new Map([...this.#firstNames(tree), ...(this.#cInput?.homes ?? [])]);
+    const homes = this.#firstNames(tree);
+    for (const [leaf, home] of this.#cInput?.homes ?? []) homes.set(leaf, home);
     const root = this.#list(this.#directory(tree));
     const queue = [{ directory: tree, inode: root, parent: root }];
     for (const { directory, inode, parent } of queue) {
       let hasWhiteouts = false;
       const entries: Dirent[] = [];
-      for (const [name, node] of directory === tree ? withStubs(tree) : sortedEntries(directory)) {
+      const source = directory === tree ? withStubs(tree) : directory;
+      for (const name of sortedNames(source)) {
+        const node = source.entries.get(name)!;
         if (node.type === "directory") {
           const child = this.#list(this.#directory(node));
           queue.push({ directory: node, inode: child, parent: inode });
@@ -112,7 +116,9 @@ class Collector {
       setEntries(inode, parent, entries);
     }
     root.xattrs.push(this.xattrs.use(XATTR.opaque, "y" as ByteString));
-    for (const { xattrs } of this.inodes) xattrs.sort(XattrTable.compare);
+    for (const { xattrs } of this.inodes) {
+      if (!isSorted(xattrs)) xattrs.sort(XattrTable.compare);
+    }
   }
 
   /** A whiteout that the tree has is taken for a stub if it looks like one; not so by the C tools. */
@@ -121,18 +127,26 @@ class Collector {
     return isStub(tree.stat, name, leaf);
   }
 
-  /** For each leaf with several names: the first one, depth first. */
+  /**
+   * For each leaf with several names: the first one, depth first. That is the order of paths, if what divides names
+   * comes before every byte of a name.
+   */
   #firstNames(tree: Directory): Map<Leaf, Home> {
-    const homes = new Map<Leaf, Home>();
-    const visit = (directory: Directory) => {
-      for (const [name, node] of sortedEntries(directory)) {
-        if (node.type === "directory") visit(node);
-        else if (this.#links.get(node)! > 1 && !homes.has(node)) {
-          homes.set(node, { directory, name });
+    const homes = new Map<Leaf, Home & { readonly path: string }>();
+    if (this.#links.size === 0) return homes;
+    const pending = [{ directory: tree, path: "" }];
+    for (let item = pending.pop(); item !== undefined; item = pending.pop()) {
+      const { directory } = item;
+      for (const [name, node] of directory.entries) {
+        if (node.type === "directory") {
+          pending.push({ directory: node, path: `${item.path}${name}\0` });
+        } else if (this.#links.has(node)) {
+          const path = item.path + name;
+          const known = homes.get(node);
+          if (known === undefined || path < known.path) homes.set(node, { directory, name, path });
         }
       }
-    };
-    if ([...this.#links.values()].some((count) => count > 1)) visit(tree);
+    }
     return homes;
   }
 
@@ -164,12 +178,31 @@ class Collector {
   }
 
   #create(stat: Stat, fileType: FileType, content: Inode["content"], redirect?: ByteString): Inode {
-    const stored = overlayXattrs(content, redirect);
-    const xattrs = stored.map(([name, value]) => this.xattrs.use(name, value));
-    for (const [name, value] of [...stat.xattrs].sort(([a], [b]) => (a < b ? -1 : 1))) {
-      xattrs.push(this.xattrs.use(escapeXattrName(name), fromBytes(value)));
+    const xattrs: Xattr[] = [];
+    if (content.type === "external" || content.type === "sparse") {
+      this.#tellOverlay(xattrs, content, redirect);
     }
-    return { stat, fileType, content, nlink: 0, index: UNLISTED, xattrs, entries: [] };
+    if (stat.xattrs.size > 0) {
+      for (const name of [...stat.xattrs.keys()].sort()) {
+        const value = fromBytes(stat.xattrs.get(name)!);
+        xattrs.push(this.xattrs.use(escapeXattrName(name), value));
+      }
+    }
+    return { stat, fileType, content, nlink: 0, index: UNLISTED, nid: 0, xattrs, entries: [] };
+  }
+
+  /** What tells overlayfs where a file's content is: the object of its digest, or what `redirect` says. */
+  #tellOverlay(
+    xattrs: Xattr[],
+    content: Extract<LeafContent, { type: "external" | "sparse" }>,
+    redirect: ByteString | undefined,
+  ): void {
+    const verity = content.type === "external" && content.verity;
+    const demand = verity ? metacopy(content.digest) : NO_VERITY;
+    xattrs.push(this.xattrs.use(XATTR.metacopy, demand));
+    if (content.type === "sparse") return;
+    const target = redirect ?? objectRedirect(content.digest);
+    if (target !== "") xattrs.push(this.xattrs.use(XATTR.redirect, target));
   }
 
   #escapeWhiteout(inode: Inode): void {
@@ -188,35 +221,33 @@ class Collector {
   }
 }
 
+/** Sets a directory's entries, which are in byte order, and adds `.` and `..`. */
 function setEntries(inode: Inode, parent: Inode, entries: Dirent[]): void {
-  entries.push({ name: DOT, inode }, { name: DOT_DOT, inode: parent });
-  entries.sort((a, b) => (a.name < b.name ? -1 : 1));
+  for (const entry of [
+    { name: DOT, inode },
+    { name: DOT_DOT, inode: parent },
+  ]) {
+    const behind = entries.findIndex(({ name }) => name > entry.name);
+    entries.splice(behind < 0 ? entries.length : behind, 0, entry);
+  }
   inode.entries = entries;
-  inode.nlink = entries.filter((entry) => entry.inode.fileType === FILE_TYPE.directory).length;
+  inode.nlink = 0;
+  for (const entry of entries) if (entry.inode.fileType === FILE_TYPE.directory) inode.nlink++;
 }
 
-function withStubs(tree: Directory): [ByteString, Node][] {
+function isSorted(xattrs: readonly Xattr[]): boolean {
+  for (let i = 1; i < xattrs.length; i++) {
+    if (XattrTable.compare(xattrs[i - 1]!, xattrs[i]!) > 0) return false;
+  }
+  return true;
+}
+
+function withStubs(tree: Directory): Directory {
   const missing = stubs(tree.stat).filter(([name]) => !tree.entries.has(name));
-  return sortedEntries({ ...tree, entries: new Map([...tree.entries, ...missing]) });
+  return { ...tree, entries: new Map([...tree.entries, ...missing]) };
 }
 
 /** The C tools write a file without content as an empty one, whether it has an object or not. */
 function contentInC(content: LeafContent): LeafContent {
   return content.type === "external" && content.size === 0 ? EMPTY_FILE : content;
-}
-
-/** What tells overlayfs where a file's content is: the object of its digest, or what `redirect` says. */
-function overlayXattrs(
-  content: Inode["content"],
-  redirect: ByteString | undefined,
-): [ByteString, ByteString][] {
-  if (content.type === "sparse") return [[XATTR.metacopy, NO_VERITY]];
-  if (content.type !== "external") return [];
-  const { digest, verity } = content;
-  const target = redirect ?? (`/${objectPath(toHex(digest))}` as ByteString);
-  const stored: [ByteString, ByteString][] = [
-    [XATTR.metacopy, verity ? metacopy(digest) : NO_VERITY],
-  ];
-  if (target !== "") stored.push([XATTR.redirect, target]);
-  return stored;
 }

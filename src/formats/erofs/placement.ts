@@ -43,6 +43,7 @@ export interface Placement {
   readonly inodes: readonly PlacedInode[];
   readonly buildTime: Timestamp;
   readonly shared: readonly Xattr[];
+  readonly holdsAcl: boolean;
   /** Where the table of shared xattrs begins: the end of the inodes. */
   readonly sharedAt: number;
   readonly imageBytes: number;
@@ -59,8 +60,8 @@ interface Body {
   readonly layout: Layout;
   readonly tailBytes: number;
   readonly blockCount: number;
-  readonly chunksMoved?: boolean;
-  readonly directory?: PackedDirectory<Dirent>;
+  readonly chunksMoved: boolean;
+  readonly directory: PackedDirectory<Dirent> | undefined;
 }
 
 const MAX_U16 = 0xffff;
@@ -93,17 +94,21 @@ export function place(
         : placeV1(start, headBytes, body, inode.content.type);
     const tailAt = offset + headBytes;
     end = tailAt + body.tailBytes;
+    inode.nid = offset / SLOT_SIZE;
     placed.push({
       inode,
       compact,
       offset,
       xattrsAt: tailAt - xattrBytes,
       tailAt,
+      tailBytes: body.tailBytes,
       xattrBytes,
+      size: body.size,
+      layout: body.layout,
+      blockCount: body.blockCount,
       blocksAt: 0,
-      chunksMoved: false,
-      directory: undefined,
-      ...body,
+      chunksMoved: body.chunksMoved,
+      directory: body.directory,
     });
   }
 
@@ -114,7 +119,8 @@ export function place(
     inode.blocksAt = blocksAt;
     blocksAt += inode.blockCount * BLOCK_SIZE;
   }
-  return { inodes: placed, buildTime, shared, sharedAt, imageBytes: blocksAt };
+  const { holdsAcl } = xattrs;
+  return { inodes: placed, buildTime, shared, holdsAcl, sharedAt, imageBytes: blocksAt };
 }
 
 /** The least modification time, where seconds without a sign are compared as the numbers that are stored. */
@@ -150,11 +156,12 @@ function directoryBody(inode: Inode): Body {
   const directory = packDirectory(inode.entries);
   const { blocks, tailBytes } = directory;
   return {
-    directory,
     size: blocks.length * BLOCK_SIZE + tailBytes,
     layout: tailBytes > 0 ? LAYOUT.flatInline : LAYOUT.flatPlain,
     tailBytes,
     blockCount: blocks.length,
+    chunksMoved: false,
+    directory,
   };
 }
 
@@ -164,14 +171,16 @@ function leafBody(content: LeafContent, format: ErofsFormat): Body {
       return fileBody(content.data.length, format);
     case "external":
     case "sparse":
-      return { ...chunkedBody(content, format), layout: LAYOUT.chunkBased, blockCount: 0 };
-    case "symlink": {
-      const size = content.target.length;
-      return { size, layout: LAYOUT.flatInline, tailBytes: size, blockCount: 0 };
-    }
+      return body(content.size, LAYOUT.chunkBased, chunkIndexBytes(content, format));
+    case "symlink":
+      return body(content.target.length, LAYOUT.flatInline, content.target.length);
     default:
-      return { size: 0, layout: LAYOUT.flatPlain, tailBytes: 0, blockCount: 0 };
+      return body(0, LAYOUT.flatPlain, 0);
   }
+}
+
+function body(size: number, layout: Layout, tailBytes: number, blockCount = 0): Body {
+  return { size, layout, tailBytes, blockCount, chunksMoved: false, directory: undefined };
 }
 
 function fileBody(size: number, format: ErofsFormat): Body {
@@ -181,16 +190,15 @@ function fileBody(size: number, format: ErofsFormat): Body {
     blockCount++;
     tailBytes = 0;
   }
-  const layout = tailBytes > 0 ? LAYOUT.flatInline : LAYOUT.flatPlain;
-  return { size, layout, tailBytes, blockCount };
+  return body(size, tailBytes > 0 ? LAYOUT.flatInline : LAYOUT.flatPlain, tailBytes, blockCount);
 }
 
-function chunkedBody(
-  { type, size, ...rest }: { type: "external" | "sparse"; size: number; verity?: boolean },
+function chunkIndexBytes(
+  content: Extract<LeafContent, { type: "external" | "sparse" }>,
   format: ErofsFormat,
-): Pick<Body, "size" | "tailBytes"> {
-  if (format !== 2) return { size, tailBytes: CHUNK_ENTRY * chunkCount(size, chunkBits(size)) };
-  return { size, tailBytes: type === "external" && rest.verity === true ? CHUNK_ENTRY : 0 };
+): number {
+  if (format === 2) return content.type === "external" && content.verity ? CHUNK_ENTRY : 0;
+  return CHUNK_ENTRY * chunkCount(content.size, chunkBits(content.size));
 }
 
 /** Formats 0 and 1: a tail that cannot stand behind its inode moves to a block. */

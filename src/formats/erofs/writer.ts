@@ -5,7 +5,7 @@ import type { ByteString } from "../bytestring.ts";
 import type { Tree } from "../tree.ts";
 import type { CInput } from "./c-input.ts";
 import { writeDirents } from "./directory.ts";
-import { collectInodes, type Dirent, type Inode } from "./inodes.ts";
+import { collectInodes } from "./inodes.ts";
 import {
   BLOCK_BITS,
   BLOCK_SIZE,
@@ -24,14 +24,12 @@ import {
   INODE_IS_EXTENDED,
   MAX_IMAGE,
   SHARED_REFERENCE,
-  SLOT_SIZE,
   SUPERBLOCK,
   XATTR_ALIGN,
   XATTR_ENTRY,
   XATTR_HEADER,
 } from "./layout.ts";
 import { type PlacedInode, type Placement, place } from "./placement.ts";
-import { PREFIX_ACL_ACCESS, PREFIX_ACL_DEFAULT } from "./xattr-names.ts";
 import { type Xattr, xattrCount } from "./xattr-table.ts";
 
 export interface WriteOptions {
@@ -84,13 +82,9 @@ class Writer {
 
   #writeHeader(): void {
     const { at, magic, version, flags, composefsVersion } = COMPOSEFS_HEADER;
-    const isAcl = ({ prefix }: Xattr) =>
-      prefix === PREFIX_ACL_ACCESS || prefix === PREFIX_ACL_DEFAULT;
-    const hasAcl =
-      this.#format !== 2 && this.#placement.inodes.some(({ inode }) => inode.xattrs.some(isAcl));
     magic.set(this.#view, at, COMPOSEFS_MAGIC);
     version.set(this.#view, at, HEADER_VERSION);
-    flags.set(this.#view, at, hasAcl ? FLAG_HAS_ACL : 0);
+    flags.set(this.#view, at, this.#format !== 2 && this.#placement.holdsAcl ? FLAG_HAS_ACL : 0);
     composefsVersion.set(this.#view, at, this.#format);
   }
 
@@ -101,7 +95,7 @@ class Writer {
     field.magic.set(view, at, EROFS_MAGIC);
     field.featureCompat.set(view, at, FEATURE_COMPAT_MTIME | FEATURE_COMPAT_XATTR_FILTER);
     field.blockBits.set(view, at, BLOCK_BITS);
-    field.rootNid.set(view, at, inodes[0]!.offset / SLOT_SIZE);
+    field.rootNid.set(view, at, inodes[0]!.inode.nid);
     field.inodes.set(view, at, inodes.length);
     field.buildTime.set(view, at, buildTime.sec);
     field.buildTimeNsec.set(view, at, buildTime.nsec);
@@ -124,7 +118,7 @@ class Writer {
     layout.nlink.set(view, offset, nlink);
     layout.size.set(view, offset, size);
     layout.data.set(view, offset, this.#data(placed));
-    layout.ino.set(view, offset, this.#format === 2 ? offset / SLOT_SIZE : index);
+    layout.ino.set(view, offset, this.#format === 2 ? inode.nid : index);
     layout.uid.set(view, offset, stat.uid);
     layout.gid.set(view, offset, stat.gid);
     if (placed.compact) return;
@@ -153,16 +147,18 @@ class Writer {
 
   #writeXattrs({ inode, xattrsAt }: PlacedInode): void {
     const view = this.#view;
-    const shared = inode.xattrs.filter((xattr) => xattr.sharedAt !== undefined);
-    const present = inode.xattrs.reduce((bits, { filterBit }) => bits | filterBit, 0);
-    XATTR_HEADER.nameFilter.set(view, xattrsAt, ~present >>> 0);
-    XATTR_HEADER.sharedCount.set(view, xattrsAt, shared.length);
+    let present = 0;
     let at = xattrsAt + XATTR_HEADER.bytes;
-    for (const xattr of shared) {
-      const offset = this.#placement.sharedAt + xattr.sharedAt! - this.#sharedBase;
+    for (const { filterBit, sharedAt } of inode.xattrs) {
+      present |= filterBit;
+      if (sharedAt === undefined) continue;
+      const offset = this.#placement.sharedAt + sharedAt - this.#sharedBase;
       view.setUint32(at, offset / XATTR_ALIGN, true);
       at += SHARED_REFERENCE;
     }
+    const shared = (at - xattrsAt - XATTR_HEADER.bytes) / SHARED_REFERENCE;
+    XATTR_HEADER.nameFilter.set(view, xattrsAt, ~present >>> 0);
+    XATTR_HEADER.sharedCount.set(view, xattrsAt, shared);
     for (const xattr of inode.xattrs) {
       if (xattr.sharedAt === undefined) at = this.#writeXattr(at, xattr);
     }
@@ -184,9 +180,9 @@ class Writer {
     switch (content.type) {
       case "directory":
         for (const [i, block] of directory!.blocks.entries()) {
-          this.#writeDirents(blocksAt + i * BLOCK_SIZE, block);
+          writeDirents(this.#view, blocksAt + i * BLOCK_SIZE, block);
         }
-        this.#writeDirents(tailAt, directory!.tail);
+        writeDirents(this.#view, tailAt, directory!.tail);
         return;
       case "inline": {
         const inBlocks = content.data.length - tailBytes;
@@ -204,19 +200,6 @@ class Writer {
         this.#bytes.fill(0xff, blocksAt, blocksAt + blockCount * BLOCK_SIZE);
         return;
     }
-  }
-
-  #writeDirents(at: number, entries: readonly Dirent[]): void {
-    const stored = entries.map(({ name, inode }) => ({
-      name,
-      fileType: inode.fileType.dirent,
-      nid: this.#nid(inode),
-    }));
-    writeDirents(this.#view, at, stored);
-  }
-
-  #nid(inode: Inode): number {
-    return this.#placement.inodes[inode.index]!.offset / SLOT_SIZE;
   }
 
   #writeString(at: number, text: ByteString): void {

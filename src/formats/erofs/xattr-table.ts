@@ -10,7 +10,12 @@ import {
   XATTR_ENTRY,
   XATTR_HEADER,
 } from "./layout.ts";
-import { splitXattrName, xattrFilterBit } from "./xattr-names.ts";
+import {
+  PREFIX_ACL_ACCESS,
+  PREFIX_ACL_DEFAULT,
+  splitXattrName,
+  xattrFilterBit,
+} from "./xattr-names.ts";
 
 /** A name with a value, one object for all inodes that have it. */
 export interface Xattr {
@@ -27,10 +32,14 @@ export interface Xattr {
   sharedAt: number | undefined;
 }
 
+/** What is known of a name. */
+interface Name extends Pick<Xattr, "prefix" | "suffix" | "filterBit"> {
+  readonly values: Map<ByteString, Xattr>;
+}
+
 export class XattrTable {
   readonly #format: ErofsFormat;
-  readonly #known = new Map<string, Xattr>();
-  readonly #names = new Map<ByteString, Pick<Xattr, "prefix" | "suffix" | "filterBit">>();
+  readonly #names = new Map<ByteString, Name>();
 
   constructor(format: ErofsFormat) {
     this.#format = format;
@@ -38,11 +47,13 @@ export class XattrTable {
 
   /** Counts a use of the name with this value. */
   use(name: ByteString, value: ByteString): Xattr {
-    const key = `${name.length}:${name}${value}`;
-    let xattr = this.#known.get(key);
+    const known = this.#names.get(name) ?? this.#add(name);
+    let xattr = known.values.get(value);
     if (xattr === undefined) {
-      xattr = this.#create(name, value);
-      this.#known.set(key, xattr);
+      const { prefix, suffix, filterBit } = known;
+      const bytes = alignUp(XATTR_ENTRY.bytes + suffix.length + value.length, XATTR_ALIGN);
+      xattr = { name, prefix, suffix, value, bytes, filterBit, uses: 0, sharedAt: undefined };
+      known.values.set(value, xattr);
     }
     xattr.uses++;
     return xattr;
@@ -55,9 +66,19 @@ export class XattrTable {
     return a.value < b.value ? -1 : a.value > b.value ? 1 : 0;
   }
 
+  /** Whether any name is an access control list. */
+  get holdsAcl(): boolean {
+    const isAcl = ({ prefix }: Name) =>
+      prefix === PREFIX_ACL_ACCESS || prefix === PREFIX_ACL_DEFAULT;
+    return [...this.#names.values()].some(isAcl);
+  }
+
   /** Lays out those that are used more than once, and returns them in the order of the shared table. */
   share(): Xattr[] {
-    const shared = [...this.#known.values()].filter(({ uses }) => uses > 1);
+    const shared: Xattr[] = [];
+    for (const { values } of this.#names.values()) {
+      for (const xattr of values.values()) if (xattr.uses > 1) shared.push(xattr);
+    }
     if (this.#format === 2) shared.sort(compareV2);
     else shared.sort((a, b) => XattrTable.compare(b, a));
     let at = 0;
@@ -68,15 +89,11 @@ export class XattrTable {
     return shared;
   }
 
-  #create(name: ByteString, value: ByteString): Xattr {
-    let split = this.#names.get(name);
-    if (split === undefined) {
-      const { prefix, suffix } = splitXattrName(name, this.#format);
-      split = { prefix, suffix, filterBit: xattrFilterBit(prefix, suffix) };
-      this.#names.set(name, split);
-    }
-    const bytes = alignUp(XATTR_ENTRY.bytes + split.suffix.length + value.length, XATTR_ALIGN);
-    return { name, ...split, value, bytes, uses: 0, sharedAt: undefined };
+  #add(name: ByteString): Name {
+    const { prefix, suffix } = splitXattrName(name, this.#format);
+    const known = { prefix, suffix, filterBit: xattrFilterBit(prefix, suffix), values: new Map() };
+    this.#names.set(name, known);
+    return known;
   }
 }
 
