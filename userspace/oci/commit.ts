@@ -133,7 +133,7 @@ export function commitImages(
     if (!refs.has(name)) refs.set(name, digest);
     return { format, bootable: boot, digest };
   });
-  addImages(repository, image, refs);
+  repository.rewriting(() => addImages(repository, image, refs));
   return committed;
 }
 
@@ -149,6 +149,8 @@ const REWRITE_DIRECTORY = "cfsboot/rewriting";
  * is done, and whoever comes next completes what was left.
  *
  * Order: the reference; the config's stream; the manifests' streams; the reference is removed.
+ *
+ * What is read here is written anew: only to be called where no other process does so (`Repository.rewriting`).
  */
 function addImages(
   repository: Repository,
@@ -226,10 +228,14 @@ function* configsOfManifests(
 
 /** Completes rewrites of configs that did not come to their end; their references go, so that they hold nothing any more. */
 export function completeRewrites(repository: Repository): void {
-  for (const { name } of repository.listRefs("streams", REWRITE_DIRECTORY)) {
-    rewriteManifests(repository, name.slice(REWRITE_DIRECTORY.length + 1));
-    repository.removeRef("streams", name);
-  }
+  if (repository.listRefs("streams", REWRITE_DIRECTORY).length === 0) return;
+  repository.rewriting(() => {
+    // What was there is gone if it was another process's, which was about to complete it.
+    for (const { name } of repository.listRefs("streams", REWRITE_DIRECTORY)) {
+      rewriteManifests(repository, name.slice(REWRITE_DIRECTORY.length + 1));
+      repository.removeRef("streams", name);
+    }
+  });
 }
 
 /** Makes all manifests that name a config name its present stream. */

@@ -192,9 +192,20 @@ function missingLayers(
 }
 
 /** The streams of the config and of the manifest. Those that are there and complete stay as they are. */
-export function writeDocuments(
+export function writeDocuments(repository: Repository, documents: Documents, config: Config): void {
+  // Between reading the config's stream and writing it, nobody else may add to it.
+  repository.rewriting(() => rewriteDocuments(repository, documents, config));
+}
+
+interface Documents {
+  readonly digest: string;
+  readonly bytes: Uint8Array;
+  readonly manifest: ImageManifest;
+}
+
+function rewriteDocuments(
   repository: Repository,
-  { digest, bytes, manifest }: { digest: string; bytes: Uint8Array; manifest: ImageManifest },
+  { digest, bytes, manifest }: Documents,
   config: Config,
 ): void {
   const layers = new Map<string, ObjectDigest>();

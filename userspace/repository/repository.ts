@@ -35,7 +35,7 @@ import {
 } from "./layout.ts";
 import { removeLeftovers } from "./leftovers.ts";
 import { findLinks, listLinks, readLink, removeLink, setLink } from "./links.ts";
-import { lockShared, withExclusiveLock } from "./lock.ts";
+import { lockShared, withExclusiveLock, withRewriteLock } from "./lock.ts";
 import {
   loadDamagedMetadata,
   loadMetadata,
@@ -180,6 +180,7 @@ export class Repository implements Disposable {
   readonly #streams: Streams;
   #files: FileStore | undefined;
   #writable = false;
+  #rewriting = false;
   #closed = false;
 
   /** Takes over `root`, which holds the shared lock. Use `openRepository`. */
@@ -349,6 +350,22 @@ export class Repository implements Disposable {
     const digest = this.#streams.write(contentId, bytes, options.existing);
     if (ref !== undefined) setLink(this.#platform.linux, this.#root, ref, stream, "replace");
     return digest;
+  }
+
+  /**
+   * Runs `action` while no other process runs one: for whoever reads a stream and writes it anew with more in it. Blocks,
+   * so it is for what is soon done, and `action` must not wait for anything. It may call this again.
+   */
+  rewriting<T>(action: () => T): T {
+    if (this.#rewriting) return action();
+    this.requireWritable();
+    const { linux } = this.#platform;
+    this.#rewriting = true;
+    try {
+      return withRewriteLock(linux, this.#root, action);
+    } finally {
+      this.#rewriting = false;
+    }
   }
 
   /** Reads the splitstream `streams/<contentId>`; `type` is the content type that it must have, if given. */
