@@ -14,22 +14,12 @@ import {
   type ChunkedOptions,
   chunkedImage,
   chunkedLayer,
+  noise,
   type TocEntry,
 } from "./fixtures/chunked-layer.ts";
 import { type Image, image, type TarFile } from "./fixtures/images.ts";
 import { failure, makeRepository, pullInto } from "./fixtures/pulling.ts";
 import { digestOf, RegistryServer } from "./fixtures/registry-server.ts";
-
-/** Bytes that zstd cannot make smaller. */
-function noise(seed: number, size: number): Buffer {
-  const out = Buffer.alloc(size);
-  let state = seed;
-  for (let at = 0; at < size; at++) {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    out[at] = state >>> 24;
-  }
-  return out;
-}
 
 const library = noise(1, 1_500_000);
 const holed = Buffer.concat([noise(2, 200_000), Buffer.alloc(400_000), noise(3, 100_000)]);
@@ -87,7 +77,6 @@ async function assembled(layer: ChunkedLayer): Promise<Buffer | undefined> {
     const [descriptor] = parseManifest(one.manifest.bytes, "manifest").layers;
     server.sent.splice(0);
     const partial = await openPartialLayer(transport, descriptor!, {
-      repository,
       contents: new LocalContents(repository),
       signal: new AbortController().signal,
     });

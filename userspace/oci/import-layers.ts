@@ -1,10 +1,13 @@
 /** The layers of an image, several at a time, from a transport into the repository. */
 import { availableParallelism } from "node:os";
+import type { Descriptor } from "../../src/formats/oci.ts";
 import { layerCompression } from "../decompress.ts";
 import { nodePlatform } from "../repository/node-platform.ts";
 import type { Repository } from "../repository/repository.ts";
+import { importPartially } from "./import-partial.ts";
 import { addStats, type ImportStats, noStats } from "./layer.ts";
 import { LayerThread } from "./layer-thread.ts";
+import { LocalContents } from "./local-contents.ts";
 import { type LayerStore, layerStoreHere } from "./store-layer.ts";
 import { type BlobDescriptor, type Transport, verified } from "./transport.ts";
 
@@ -17,7 +20,7 @@ const WORTH_THREADS = 1 << 22;
 export interface LayerWork {
   /** Place in the manifest, from 0. */
   readonly index: number;
-  readonly descriptor: BlobDescriptor;
+  readonly descriptor: BlobDescriptor & Partial<Pick<Descriptor, "annotations">>;
   /** Digest of the uncompressed tar. */
   readonly diffId: string;
   /** Kept as it is, whatever it holds: an artifact's. The diffId is the blob's own digest then. */
@@ -26,8 +29,12 @@ export interface LayerWork {
 
 /** Told about layers on their way. */
 export interface LayerProgress {
-  /** More bytes of a layer have arrived. */
+  /** More bytes of a layer have arrived; fewer than 0: so many have turned out to be in vain, and more are fetched. */
   received?(index: number, bytes: number): void;
+  /** Of a layer only so many bytes are fetched, in all: the repository has the rest. */
+  partial?(index: number, bytes: number): void;
+  /** Nothing came of that, and all of the layer is fetched. */
+  whole?(index: number, why: unknown): void;
   /** A layer is stored. */
   stored?(index: number): void;
 }
@@ -42,7 +49,8 @@ export interface ImportOptions {
  * Fetches and stores layers, the largest first, as many at once as there are processors.
  *
  * This thread fetches and checks what it fetches; decompression, hashing and writing go on at the same time on others,
- * which have the repository open themselves.
+ * which have the repository open themselves. Of zstd:chunked layers only what the repository lacks is fetched, where that
+ * is cheaper.
  *
  * The first failure ends all the others and is thrown, naming the layer; what is unfinished is dropped.
  */
@@ -54,6 +62,7 @@ export async function importLayers(
 ): Promise<ImportStats> {
   const queue = layers.toSorted((a, b) => b.descriptor.size - a.descriptor.size);
   const stats = noStats();
+  const contents = new LocalContents(repository);
   const controller = new AbortController();
   const worker = async () => {
     const store = threads > 0 ? new LayerThread(repository) : layerStoreHere(repository);
@@ -61,7 +70,12 @@ export async function importLayers(
       for (let work = queue.shift(); work !== undefined; work = queue.shift()) {
         controller.signal.throwIfAborted();
         try {
-          addStats(stats, await importLayer(store, transport, work, progress, controller.signal));
+          const { signal } = controller;
+          const partial =
+            work.asIs === true
+              ? undefined
+              : await importPartially(work, { store, transport, contents, progress, signal });
+          addStats(stats, partial ?? (await importLayer(store, transport, work, progress, signal)));
         } catch (error) {
           controller.signal.throwIfAborted(); // stopped because of another one
           const failure = new Error(`layer ${work.index + 1} (${work.descriptor.digest})`, {

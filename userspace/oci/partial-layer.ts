@@ -24,11 +24,10 @@ import {
   type PlannedFile,
   planPartial,
 } from "../../src/model/partial-plan.ts";
-import type { Repository } from "../repository/repository.ts";
 import { decompressZstd, zstd } from "../zstd.ts";
-import { type LocalContent, type LocalContents, readContent } from "./local-contents.ts";
+import type { LocalContent, LocalContents } from "./local-contents.ts";
 import { type FetchRange, RangeReader } from "./range-reader.ts";
-import { NoRangesError, sha256Digest, type Transport } from "./transport.ts";
+import { type BlobDescriptor, NoRangesError, sha256Digest, type Transport } from "./transport.ts";
 
 /** Frames that give at most so much are decompressed at once, in bytes. */
 const AT_ONCE = 1 << 20;
@@ -48,7 +47,6 @@ export interface PartialLayer {
 }
 
 export interface PartialLayerOptions {
-  readonly repository: Repository;
   readonly contents: LocalContents;
   /** Ends all that is still going on. */
   readonly signal: AbortSignal;
@@ -62,11 +60,11 @@ export interface PartialLayerOptions {
  */
 export async function openPartialLayer(
   transport: Transport,
-  descriptor: Descriptor,
+  descriptor: BlobDescriptor & Partial<Pick<Descriptor, "annotations">>,
   options: PartialLayerOptions,
 ): Promise<PartialLayer | undefined> {
   if (transport.blobRange === undefined) return undefined;
-  const layout = parseChunkedAnnotations(descriptor.annotations, descriptor.size);
+  const layout = parseChunkedAnnotations(descriptor.annotations ?? {}, descriptor.size);
   if (layout === undefined || !mayBeWorthwhile(layout, descriptor.size)) return undefined;
   if (options.contents.isEmpty) return undefined;
   const fetch = fetcher(transport, descriptor, options);
@@ -87,7 +85,7 @@ export async function openPartialLayer(
 
 function fetcher(
   transport: Transport,
-  descriptor: Descriptor,
+  descriptor: BlobDescriptor,
   { received }: PartialLayerOptions,
 ): FetchRange {
   return async function* (range, signal) {
@@ -163,7 +161,7 @@ async function* archive(
   plan: PartialPlan<LocalContent>,
   { data, tarSplit }: ChunkedLayout,
   fetch: FetchRange,
-  { repository, signal }: PartialLayerOptions,
+  { contents, signal }: PartialLayerOptions,
 ): AsyncGenerator<Uint8Array, void, undefined> {
   const split =
     tarSplit === undefined ? undefined : await fetchSection(fetch, tarSplit, signal, "tar-split");
@@ -174,7 +172,7 @@ async function* archive(
       let at = data.start;
       for (const planned of files) {
         yield* frames(reader, { start: at, end: planned.file.start });
-        yield* body(planned, reader, repository);
+        yield* body(planned, reader, contents);
         at = planned.file.end;
       }
       yield* frames(reader, { start: at, end: data.end });
@@ -183,7 +181,7 @@ async function* archive(
     for await (const entry of tarSplitEntries(split, tarSplit!.size)) {
       if (entry.type === "segment") yield entry.bytes;
       else if (entry.size > 0)
-        yield* body(requireSame(files.next().value, entry), reader, repository);
+        yield* body(requireSame(files.next().value, entry), reader, contents);
     }
     const { value } = files.next();
     if (value !== undefined) throw new Error(`tar-split: lacks ${JSON.stringify(value.file.name)}`);
@@ -235,10 +233,10 @@ function requireSame(
 async function* body(
   { file, local }: PlannedFile<LocalContent>,
   reader: RangeReader,
-  repository: Repository,
+  contents: LocalContents,
 ): AsyncGenerator<Uint8Array, void, undefined> {
   if (local !== undefined) {
-    yield* readContent(repository, local);
+    yield* contents.read(local);
     return;
   }
   const hash = createHash("sha256");
