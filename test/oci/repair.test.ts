@@ -16,7 +16,7 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { toHex } from "../../src/formats/digest.ts";
 import { describeError } from "../../userspace/cli/errors.ts";
 import { checkImages } from "../../userspace/oci/fsck.ts";
-import { openImage, tagImage } from "../../userspace/oci/image.ts";
+import { openImage, tagImage, untagImage } from "../../userspace/oci/image.ts";
 import { openLayout } from "../../userspace/oci/layout.ts";
 import { pull } from "../../userspace/oci/pull.ts";
 import { parseReference, type Reference } from "../../userspace/oci/reference.ts";
@@ -298,6 +298,110 @@ describe("from a registry", () => {
     expect(readFileSync(object)).toEqual(damaged);
     server.blobs.set(digest, bytes);
     expect((await repaired()).left).toEqual([]);
+  });
+});
+
+describe("artifacts", () => {
+  const SIGNATURE = "application/vnd.example.signature";
+  const MANIFEST = "application/vnd.oci.image.manifest.v1+json";
+
+  function artifact(contents: string[], subject?: Image): Image {
+    const layers = contents.map((content) => blob(SIGNATURE, Buffer.from(content)));
+    const config = json("application/vnd.oci.empty.v1+json", {});
+    const document = {
+      schemaVersion: 2,
+      mediaType: MANIFEST,
+      artifactType: SIGNATURE,
+      config: descriptor(config),
+      layers: layers.map(descriptor),
+      ...(subject && { subject: descriptor(subject.manifest) }),
+    };
+    return { manifest: json(MANIFEST, document), config, layers, diffIds: [] };
+  }
+
+  /** Damages and removes each object in turn. */
+  async function everyObject(): Promise<void> {
+    const before = snapshot();
+    const objects = readdirSync(path("objects"), { recursive: true, withFileTypes: true })
+      .filter((entry) => entry.isFile())
+      .map((entry) => join(entry.parentPath, entry.name));
+    for (const object of objects) {
+      for (const damage of ["cut", "changed", "gone"]) {
+        const content = readFileSync(object);
+        rmSync(object);
+        if (damage === "cut") writeFileSync(object, content.subarray(0, content.length >> 1));
+        if (damage === "changed") {
+          content[content.length >> 1]! ^= 1;
+          writeFileSync(object, content);
+        }
+        const { found, left, failures } = await repaired();
+        expect(found.length, `${object} ${damage}`).toBeGreaterThan(0);
+        expect({ left, failures }).toEqual({ left: [], failures: [] });
+        collect();
+        expect(snapshot()).toEqual(before);
+      }
+    }
+    expect(objects.length).toBeGreaterThan(4);
+  }
+
+  test("get each of their objects back", async () => {
+    initialize();
+    await pullAs(layoutOf(artifact(["one".repeat(300), "two"])), undefined, false);
+    await everyObject();
+  });
+
+  test("that share a config with others", async () => {
+    initialize();
+    const source = layoutOf(artifact(["one".repeat(300)]), artifact(["two".repeat(500)]));
+    await pullAs(source, undefined, false);
+    await pullAs(source.replace(":v1", ":v2"), undefined, false);
+    await everyObject();
+  });
+
+  test("that have no name get theirs from where what they refer to came from", async () => {
+    initialize();
+    const signature = artifact(["signature".repeat(100)], sample);
+    const of = artifact(["about the signature".repeat(100)], signature);
+    const source = layoutOf(sample, signature, of);
+    await pullAs(source);
+    for (const name of ["v2", "v3"]) {
+      await pullAs(source.replace(":v1", `:${name}`), name, false);
+      using repository = open();
+      untagImage(repository, name);
+    }
+    collect();
+    const before = snapshot();
+    {
+      using repository = open();
+      for (const { diffId } of [signature, of].map(({ layers }) => ({
+        diffId: layers[0]!.digest,
+      }))) {
+        const stream = repository.readStream(`oci-layer-${diffId}`);
+        rmSync(path(objectFile(stream.objectRefs[0]!)));
+      }
+    }
+    const { found, left, failures, steps } = await repaired();
+    expect(found.length).toBeGreaterThan(1);
+    expect({ left, failures }).toEqual({ left: [], failures: [] });
+    expect(steps).toEqual([signature, of].map(({ layers }) => `layer ${layers[0]!.digest}`));
+    collect();
+    expect(snapshot()).toEqual(before);
+  });
+
+  test("whose name tells nothing are named in what is left", async () => {
+    initialize();
+    await pullAs(layoutOf(artifact(["one".repeat(300)])), "mine", false);
+    {
+      using repository = open();
+      const { layers } = openImage(repository, "mine");
+      rmSync(path(objectFile(repository.readStreamObject(layers[0]!.stream).objectRefs[0]!)));
+    }
+    const { left, failures } = await repaired();
+    expect(failures).toEqual(["mine: its name does not tell where it came from"]);
+    expect(left.map(({ kind }) => kind).sort()).toEqual([
+      "artifact-layer-object-missing",
+      "missing-object-ref",
+    ]);
   });
 });
 

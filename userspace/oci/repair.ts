@@ -28,6 +28,7 @@ import { listTags, openImage, type StoredImage } from "./image.ts";
 import { importLayers, type LayerProgress, type LayerWork } from "./import-layers.ts";
 import { layerContentId } from "./layer.ts";
 import { writeDocuments } from "./pull.ts";
+import { listReferrers } from "./referrers.ts";
 import { findManifest, type OpenTransport, Source } from "./source.ts";
 import {
   configContentId,
@@ -48,7 +49,7 @@ export interface RepairOptions {
 
 /** An image that could not be made whole. */
 export interface RepairFailure {
-  /** Its tags. */
+  /** Its tags; or which one's referrer it is. */
   readonly image: string;
   readonly cause: unknown;
 }
@@ -56,8 +57,9 @@ export interface RepairFailure {
 const XATTR_MODES: readonly XattrMode[] = ["allowlist-only", "keep-user-xattrs"];
 
 /**
- * Repairs what a check has found, as far as it belongs to images that have a tag. Where an image came from is what its tag
- * says, if that is a reference. Check again afterwards: only that tells what is whole now.
+ * Repairs what a check has found, as far as it belongs to images or artifacts that have a tag, or to referrers of those.
+ * Where something came from is what its tag says, if that is a reference; referrers came from where their subject did.
+ * Check again afterwards: only that tells what is whole now.
  */
 export async function repairImages(
   repository: Repository,
@@ -65,9 +67,9 @@ export async function repairImages(
   options: RepairOptions,
 ): Promise<RepairFailure[]> {
   repository.requireWritable();
-  const images = [...tagsByManifest(repository)].map(([digest, tags]) => ({
+  const images = findImages(repository).map(({ digest, tags, name }) => ({
     digest,
-    tags,
+    name,
     source: new Source(tags, digest, options.open),
   }));
   // Images share layers: one that does not tell where it came from may be whole after another one is.
@@ -76,11 +78,11 @@ export async function repairImages(
   const wanted = distrustDamaged(repository, findings, options);
   const failures: RepairFailure[] = [];
   try {
-    for (const { digest, tags, source } of images) {
+    for (const { digest, name, source } of images) {
       try {
         await new ImageRepair(repository, digest, source, wanted, options).run();
       } catch (cause) {
-        failures.push({ image: tags.join(", "), cause });
+        failures.push({ image: name, cause });
       } finally {
         await source.close();
       }
@@ -114,6 +116,33 @@ function distrustDamaged(
     repository.distrustObject(object);
   }
   return wanted;
+}
+
+interface Named {
+  /** Of the manifest. */
+  readonly digest: string;
+  /** What tells where it came from. */
+  readonly tags: readonly string[];
+  /** For people. */
+  readonly name: string;
+}
+
+/** All that has a tag, and the referrers of all that, which have none. */
+function findImages(repository: Repository): Named[] {
+  const tagged = tagsByManifest(repository);
+  const images: Named[] = [...tagged].map(([digest, tags]) => ({
+    digest,
+    tags,
+    name: tags.join(", "),
+  }));
+  for (const subject of images) {
+    for (const digest of listReferrers(repository, subject.digest)) {
+      if (images.some((known) => known.digest === digest)) continue;
+      // It is looked at in turn: a referrer can have referrers.
+      images.push({ digest, tags: subject.tags, name: `referrer ${digest} of ${subject.name}` });
+    }
+  }
+  return images;
 }
 
 function tagsByManifest(repository: Repository): Map<string, string[]> {
@@ -151,17 +180,19 @@ class ImageRepair {
   async run(): Promise<void> {
     const bytes = await this.#manifestBytes();
     const manifest = parseManifest(bytes, `manifest ${this.#digest}`);
-    if (!isContainerImage(manifest)) {
-      await this.#config(manifest);
-      return; // what else an artifact has is found by the check
-    }
     const config = await this.#config(manifest);
+    const documents = { digest: this.#digest, bytes, manifest };
+    if (!isContainerImage(manifest)) {
+      const digests = manifest.layers.map(({ digest }) => digest);
+      await this.#layers(manifest, digests, true);
+      writeDocuments(this.#repository, documents, { bytes: config, diffIds: digests });
+      return;
+    }
     const { diffIds } = parseConfig(config, `config ${manifest.config.digest}`);
     if (diffIds.length !== manifest.layers.length) {
       throw new Error(`${diffIds.length} diff_ids for ${manifest.layers.length} layers`);
     }
-    await this.#layers(manifest, diffIds);
-    const documents = { digest: this.#digest, bytes, manifest };
+    await this.#layers(manifest, diffIds, false);
     writeDocuments(this.#repository, documents, { bytes: config, diffIds });
     this.#images(openImage(this.#repository, `@${this.#digest}`));
   }
@@ -203,12 +234,12 @@ class ImageRepair {
     }
   }
 
-  /** Fetches the layers that have lost their stream or an object. */
-  async #layers(manifest: ImageManifest, diffIds: readonly string[]): Promise<void> {
+  /** Fetches the layers that have lost their stream or an object. `asIs`: they are an artifact's blobs. */
+  async #layers(manifest: ImageManifest, diffIds: readonly string[], asIs: boolean): Promise<void> {
     const work = new Map<string, LayerWork>();
     for (const [index, diffId] of diffIds.entries()) {
       if (this.#isWhole(diffId)) continue;
-      work.set(diffId, { index, diffId, descriptor: manifest.layers[index]! });
+      work.set(diffId, { index, diffId, descriptor: manifest.layers[index]!, asIs });
     }
     if (work.size === 0) return;
     const transport = await this.#source.transport();
