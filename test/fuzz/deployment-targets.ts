@@ -1,7 +1,15 @@
 /** What deployments and boot menus are read from. */
 import { parseBlsEntry, serializeBlsEntry, setBlsOptions } from "../../src/formats/bls-entry.ts";
+import { fromBytes, toText } from "../../src/formats/bytestring.ts";
+import { parseGrubEnv, serializeGrubEnv } from "../../src/formats/grubenv.ts";
+import { parseImageInfo } from "../../src/formats/imginfo.ts";
+import { applyKargChanges, kargChanges, parseKargs } from "../../src/formats/kargs.ts";
+import { parseKargsToml } from "../../src/formats/kargs-toml.ts";
+import { parseMountInfo } from "../../src/formats/mountinfo.ts";
 import { formatOrigin, parseOrigin, setOriginPinned } from "../../src/formats/origin.ts";
+import { bootLabel, osLabel, parseOsRelease } from "../../src/formats/os-release.ts";
 import { comparePackageNames } from "../../src/formats/rpm-version.ts";
+import { parseStagedRecord } from "../../src/formats/staged-record.ts";
 import { compareSystemdBoot } from "../../src/model/boot-menu-order.ts";
 import type { Target } from "./targets.ts";
 
@@ -29,6 +37,73 @@ export const DEPLOYMENT_TARGETS: readonly Target[] = [
     tokens: ["[a]\n", "a=b\n", ";", "[", "]", "=", "kargs-added = ", " ", "%41"],
     place: /./,
     read: (data) => formatOrigin(setOriginPinned(parseOrigin(latin1(data)), true)),
+  },
+  {
+    name: "record of what is staged",
+    specimens: [
+      utf8(`{"depl_id":"${"a".repeat(64)}","finalization_locked":true}`),
+      utf8("b".repeat(128)),
+    ],
+    tokens: ["{", '"depl_id":', "a", "null", "[["],
+    place: /^file: /,
+    read: (data) => parseStagedRecord(data, "file"),
+  },
+  {
+    name: "image of an early deployment",
+    specimens: [
+      utf8(
+        '{"config":{"created":"2025-01-01T00:00:00Z","architecture":"amd64"},"manifest":{"config":{"digest":"sha256:a"},"annotations":{"org.opencontainers.image.version":"1"}}}',
+      ),
+    ],
+    tokens: ["{", '{"manifest":', "null", "[[", '{"config":{'],
+    place: /^file: /,
+    read: (data) => parseImageInfo(data, "file"),
+  },
+  {
+    name: "os-release",
+    specimens: [utf8('PRETTY_NAME="A \\"B\\""\nID=a\nVERSION_ID=\'1\'\n# c\n')],
+    tokens: ['"', "'", "\\", "ID=", "=", "A=b\n"],
+    place: /./,
+    read: (data) => bootLabel(osLabel(parseOsRelease(latin1(data)))),
+  },
+  {
+    name: "kargs.d",
+    specimens: [utf8('kargs = ["a", "b=\\"c d\\""]\nmatch-architectures = ["x86_64"]\n')],
+    tokens: ["[", '"', "kargs = [", "a.", "#", '"a",', "{a={"],
+    place: /^file/,
+    read: (data) => {
+      const text = toText(fromBytes(data));
+      if (text === undefined) throw new Error("file: not UTF-8");
+      return parseKargsToml(text, "file");
+    },
+  },
+  {
+    name: "kernel arguments that a person gives",
+    specimens: [utf8('a=b c="d e" f-g console=ttyS0,115200n8')],
+    tokens: [" ", '"', "=", "a ", "a=b ", "a-"],
+    place: /^kernel argument "/,
+    read: (data) => {
+      const kargs = parseKargs(latin1(data));
+      applyKargChanges(kargs, kargChanges(kargs, ["a", ...kargs.slice(1)]));
+    },
+  },
+  {
+    name: "GRUB's environment block",
+    specimens: [utf8("# GRUB Environment Block\na=1\nb=c\\\nd\n".padEnd(1024, "#"))],
+    tokens: ["#", "\n", "\\", "=", "a=1\n"],
+    place: /^file: /,
+    read: (data) => serializeGrubEnv(parseGrubEnv(data, "file")),
+  },
+  {
+    name: "mountinfo",
+    specimens: [
+      utf8(
+        "36 35 98:0 /a /b\\040c rw,noatime shared:1 master:2 - ext3 /dev/root rw,errors=continue\n1 0 0:1 / / ro - tmpfs  rw\n",
+      ),
+    ],
+    tokens: [" ", "- ", "\\040", "1 0 0:1 / / rw - a b c\n", "\n", ","],
+    place: /^mountinfo: line \d+: /,
+    read: parseMountInfo,
   },
   {
     name: "names of boot menu entries",
