@@ -29,6 +29,7 @@ import {
   SplitstreamWriter,
   type Zstd,
 } from "../../src/formats/splitstream.ts";
+import { parseStorageConf } from "../../src/formats/storage-conf.ts";
 import { readEntries } from "../../src/formats/tar/entries.ts";
 import { BLOCK_SIZE, TAR_HEADER } from "../../src/formats/tar/header.ts";
 import { TarSplitReader } from "../../src/formats/tar-split.ts";
@@ -252,6 +253,9 @@ const SETUP_ROOT = utf8(
 const REGISTRIES = utf8(
   'unqualified-search-registries = ["registry.example/"]\ncredential-helpers = ["x"]\n[[registry]]\nprefix = "*.example.com"\nlocation = "internal.example/team///"\ninsecure = false\n[[registry.mirror]]\nlocation = "mirror.example:5000/team"\npull-from-mirror = "digest-only"\n[aliases]\nname = "registry.example/namespace/name"\n',
 );
+const STORAGE = utf8(
+  '[storage]\ndriver = "overlay"\ngraphroot = "/a"\nimagestore = ""\n[storage.options]\nadditionalimagestores = ["/b", "$HOME/c"]\n',
+);
 const TOML_TOKENS = ["[", "[[a]]\n", "a.", "a = [", '"""', "{a={", "[a.", "a = 1\n", "#", "'"];
 
 // --- archives on disk
@@ -418,15 +422,22 @@ export function targets(scratch: string): Target[] {
       read: (data) => parseRegistriesConf(textOf(data), "file"),
     },
     {
+      name: "storage.conf",
+      specimens: [STORAGE],
+      tokens: TOML_TOKENS,
+      place: /^file/,
+      read: (data) => parseStorageConf(textOf(data), "file"),
+    },
+    {
       name: "reference",
       specimens: [
         utf8(`docker://registry.example:5000/a/b_c--d:tag@${DIGEST}`),
         utf8("oci:dir:tag"),
         utf8("docker-archive:file:quay.io/a/b:c"),
         utf8("docker-archive:file:@3"),
-        utf8("containers-storage:[overlay@/a]x"),
+        utf8("containers-storage:[overlay@/a+/b:x.imagestore=/c]x:1@abcdef"),
       ],
-      tokens: ["docker://", "a/", "a-", "a.", "a--", "_", "@sha256:"],
+      tokens: ["docker://", "a/", "a-", "a.", "a--", "_", "@sha256:", "[", "]", "[/a]"],
       place: /^image reference |^file: not UTF-8/,
       read: (data) => parseReference(textOf(data)),
     },

@@ -95,7 +95,6 @@ describe("archives, directories, and what is somebody else's", () => {
     ["docker-archive:x.tar:quay.io/a/b:c", { ...archive, name: "quay.io/a/b:c" }],
     ["docker-archive:x.tar:@12", { ...archive, index: 12 }],
     ["dir:/a:b", { transport: "dir", directory: "/a:b" }],
-    ["containers-storage:[overlay@/x]debian", { transport: "containers-storage" }],
     ["docker-daemon:debian:13", { transport: "docker-daemon" }],
   ])("%s", (source, expected) => {
     expect(parseReference(source)).toEqual({ source, ...expected });
@@ -111,9 +110,52 @@ describe("archives, directories, and what is somebody else's", () => {
     `docker-archive:x:debian@${digest}`,
     "dir:",
     "containers-storage:",
+    "containers-storage:[overlay@/x]",
+    "containers-storage:[overlay@/x",
+    "containers-storage:[]debian",
+    "containers-storage:[@/x]debian",
+    "containers-storage:[overlay@x]debian",
+    "containers-storage:[overlay@/x+y]debian",
+    "containers-storage:debian@",
+    "containers-storage:debian@xyz",
+    "containers-storage:Debian",
     "docker:debian",
   ])("refused: %s", (source) => {
     expect(() => parseReference(source)).toThrow(source);
+  });
+});
+
+describe("containers-storage", () => {
+  const digest = `sha256:${"1".repeat(64)}`;
+  const id = "2".repeat(64);
+  const nothing = { store: undefined, location: undefined, id: undefined, maybeId: undefined };
+  const debian = { registry: "docker.io", repository: "library/debian", digest: undefined };
+  const latest = { ...debian, tag: "latest" };
+  const store = { driver: "overlay", graphRoot: "/x", options: [] };
+  test.each([
+    ["debian", { location: latest }],
+    ["abc", { location: { ...latest, repository: "library/abc" }, maybeId: "abc" }],
+    ["ab", { location: { ...latest, repository: "library/ab" } }],
+    ["abc:1", { location: { ...debian, repository: "library/abc", tag: "1" } }],
+    [id, { id }],
+    [`@${id}`, { id }],
+    ["debian@abc", { location: latest, id: "abc" }],
+    [`debian:13@${id}`, { location: { ...debian, tag: "13" }, id }],
+    [`debian@${digest}`, { location: { ...debian, tag: undefined, digest } }],
+    [`debian:13@${digest}`, { location: { ...debian, tag: "13", digest } }],
+    [`debian@${digest}@${id}`, { location: { ...debian, tag: undefined, digest }, id }],
+    ["[/x]debian", { location: latest, store: { ...store, driver: undefined } }],
+    ["[overlay@/x]debian", { location: latest, store }],
+    ["[overlay@/x+/y]debian", { location: latest, store }],
+    [
+      "[overlay@/x:a=b,c=d:e]debian",
+      { location: latest, store: { ...store, options: ["a=b", "c=d:e"] } },
+    ],
+    ["[overlay@/x+/y:a=b]@abc", { id: "abc", store: { ...store, options: ["a=b"] } }],
+  ])("%s", (rest, expected) => {
+    const source = `containers-storage:${rest}`;
+    const transport = "containers-storage";
+    expect(parseReference(source)).toEqual({ source, transport, ...nothing, ...expected });
   });
 });
 

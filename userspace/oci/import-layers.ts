@@ -9,7 +9,7 @@ import { addStats, type ImportStats, noStats } from "./layer.ts";
 import { LayerThread } from "./layer-thread.ts";
 import { LocalContents } from "./local-contents.ts";
 import { type LayerStore, layerStoreHere } from "./store-layer.ts";
-import { type BlobDescriptor, type Transport, verified } from "./transport.ts";
+import { type BlobDescriptor, type Transport, type UnpackedLayer, verified } from "./transport.ts";
 
 /** So much of a layer that turns out to be damaged is still fetched, to see whether its digest is wrong, in bytes. */
 const REST_LIMIT = 16 * 1024 * 1024;
@@ -107,10 +107,13 @@ function suitableThreads(repository: Repository, layers: readonly LayerWork[]): 
 async function importLayer(
   store: LayerStore,
   transport: Transport,
-  { index, descriptor, diffId, asIs = false }: LayerWork,
+  work: LayerWork,
   progress: LayerProgress,
   outer: AbortSignal,
 ): Promise<ImportStats> {
+  const { index, descriptor, diffId, asIs = false } = work;
+  const unpacked = asIs ? undefined : transport.unpacked?.(diffId);
+  if (unpacked !== undefined) return importUnpacked(store, unpacked, work, progress, outer);
   const compression = asIs ? "none" : layerCompression(descriptor.mediaType);
   if (compression === undefined)
     throw new Error(`has the media type ${descriptor.mediaType}; expected a tar layer`);
@@ -135,6 +138,26 @@ async function importLayer(
       await blob.return().catch(() => {});
     }
   }
+}
+
+/** A layer without its blob: the diff_id alone says whether it is right. Progress is told as if its blob came in. */
+function importUnpacked(
+  store: LayerStore,
+  { tarSplit, compression, size, files }: UnpackedLayer,
+  { index, descriptor, diffId }: LayerWork,
+  progress: LayerProgress,
+  outer: AbortSignal,
+): Promise<ImportStats> {
+  let read = 0;
+  let reported = 0;
+  const source = counted(tarSplit(), (bytes) => {
+    outer.throwIfAborted();
+    read += bytes;
+    const share = Math.floor(descriptor.size * Math.min(1, read / size));
+    progress.received?.(index, share - reported);
+    reported = share;
+  });
+  return store.store({ diffId, compression, asIs: false, files }, source);
 }
 
 async function drain(source: AsyncIterable<Uint8Array>): Promise<void> {

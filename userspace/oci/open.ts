@@ -1,16 +1,18 @@
 /** Opens the place that a reference names: allowed by the policy, through mirrors, with credentials. */
 import type { ImagePlatform } from "../../src/formats/oci.ts";
+import { openStoredImage } from "./containers-storage/open.ts";
 import { findCredentials } from "./credentials.ts";
 import { openDirectory } from "./directory.ts";
 import { openDockerArchive } from "./docker-archive.ts";
 import { type PullSource, pullSources } from "./endpoints.ts";
 import { openLayout, openLayoutArchive } from "./layout.ts";
-import { judge, loadPolicy } from "./policy.ts";
+import { judge, loadPolicy, type Policy } from "./policy.ts";
 import {
   type ForeignReference,
   formatLocation,
   type Reference,
   type RegistryReference,
+  type StorageReference,
 } from "./reference.ts";
 import { CONF_PLACES, type ConfPlaces, loadRegistriesConf } from "./registries.ts";
 import { openRegistry } from "./registry.ts";
@@ -42,7 +44,10 @@ export interface SourceOptions {
 export async function openSource(reference: Reference, options: SourceOptions): Promise<Transport> {
   const places = options.places ?? CONF_PLACES;
   const policy = loadPolicy(places);
-  if (isForeign(reference)) return openThroughSkopeo(reference, { ...options, policy });
+  if (reference.transport === "docker-daemon")
+    return openThroughSkopeo(reference, { ...options, policy });
+  if (reference.transport === "containers-storage")
+    return openStorage(reference, options, places, policy);
   const verdict = policy === undefined ? undefined : judge(policy, reference);
   if (policy === undefined || verdict === undefined || verdict.kind === "accept")
     return openNative(reference, options, places);
@@ -61,11 +66,25 @@ export async function openSource(reference: Reference, options: SourceOptions): 
   return withRoot(await openNative(same, options, places), accepted);
 }
 
-type NativeReference = Exclude<Reference, ForeignReference>;
-
-function isForeign(reference: Reference): reference is ForeignReference {
-  return reference.transport === "containers-storage" || reference.transport === "docker-daemon";
+/** An image that is to be checked, or that cannot be read as it is kept, is copied by skopeo first. */
+async function openStorage(
+  reference: StorageReference,
+  options: SourceOptions,
+  places: ConfPlaces,
+  policy: Policy | undefined,
+): Promise<Transport> {
+  const image = await openStoredImage(reference, places);
+  if (image !== undefined) {
+    const verdict = policy === undefined ? undefined : judge(policy, reference, image.scopes);
+    if (verdict === undefined || verdict.kind === "accept") return image;
+    await image.close();
+    if (verdict.kind === "reject")
+      throw new Error(`${policy!.file} (${verdict.scope}) rejects this image`);
+  }
+  return openThroughSkopeo(reference, { ...options, policy });
 }
+
+type NativeReference = Exclude<Reference, ForeignReference | StorageReference>;
 
 function openNative(
   reference: NativeReference,

@@ -61,11 +61,18 @@ function requirements(object: JsonObject, key: string): string[] {
   return list.map((requirement) => requirement.string("type"));
 }
 
-/** What the policy says about an image: in the narrowest scope that it is in. */
-export function judge(policy: Policy, reference: Reference): Verdict {
+/**
+ * What the policy says about an image: in the narrowest scope that it is in. `scopes` are those scopes, the narrowest
+ * first, where the reference alone does not tell.
+ */
+export function judge(
+  policy: Policy,
+  reference: Reference,
+  scopes: readonly string[] = scopesOf(reference),
+): Verdict {
   const { transport } = reference;
   const own = policy.scopes.get(transport);
-  for (const scope of [...scopesOf(reference), ""]) {
+  for (const scope of [...scopes, ""]) {
     const types = own?.get(scope);
     if (types !== undefined) return verdict(types, `transport ${transport}, scope "${scope}"`);
   }
@@ -89,7 +96,7 @@ function scopesOf(reference: Reference): string[] {
     case "oci-archive":
       return pathScopes(reference.file);
     default:
-      return []; // those of a docker-archive are empty, and of the others only their readers know
+      return []; // those of a docker-archive are empty, and of the others their readers know
   }
 }
 

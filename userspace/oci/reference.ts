@@ -6,7 +6,8 @@
  *   oci-archive:FILE[:TAG]                        one in a tar archive
  *   docker-archive:FILE[:NAME[:TAG]|:@INDEX]      what docker save writes
  *   dir:DIRECTORY                                 a directory as skopeo writes it
- *   containers-storage:…, docker-daemon:…         what only skopeo reads
+ *   containers-storage:[STORE]NAME[:TAG][@DIGEST] what podman keeps on this machine
+ *   docker-daemon:…                               what only skopeo reads
  *
  * `docker://` follows the reference grammar that containers' tools share: without a host it is docker.io, there a name
  * of one component is below `library/`, and without tag and digest the tag is `latest`.
@@ -63,9 +64,29 @@ export interface DirectoryReference {
   readonly directory: string;
 }
 
+/** Which of a machine's stores, instead of the one that its configuration names. */
+export interface StoreSpecifier {
+  readonly driver: string | undefined;
+  readonly graphRoot: string;
+  /** `key=value` */
+  readonly options: readonly string[];
+}
+
+/** An image in containers' storage. A name and an ID must be of the same image. */
+export interface StorageReference {
+  readonly transport: "containers-storage";
+  readonly source: string;
+  readonly store: StoreSpecifier | undefined;
+  readonly location: RegistryLocation | undefined;
+  /** The image's, or how it begins: hex digits. */
+  readonly id: string | undefined;
+  /** The name may be the beginning of an ID as well. */
+  readonly maybeId: string | undefined;
+}
+
 /** An image that another program has to be asked for. */
 export interface ForeignReference {
-  readonly transport: (typeof FOREIGN)[number];
+  readonly transport: "docker-daemon";
   readonly source: string;
 }
 
@@ -75,14 +96,13 @@ export type Reference =
   | LayoutArchiveReference
   | DockerArchiveReference
   | DirectoryReference
+  | StorageReference
   | ForeignReference;
-
-const FOREIGN = ["containers-storage", "docker-daemon"] as const;
 
 /** What there is, for help and messages. */
 export const REFERENCE_FORMS =
   "docker://HOST/NAME[:TAG][@DIGEST], oci:DIRECTORY[:TAG], oci-archive:FILE[:TAG], " +
-  "docker-archive:FILE[:NAME|:@INDEX], dir:DIRECTORY, containers-storage:NAME or docker-daemon:NAME";
+  "docker-archive:FILE[:NAME|:@INDEX], dir:DIRECTORY, containers-storage:[STORE]NAME or docker-daemon:NAME";
 
 const LABEL = "[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?";
 const HOST = new RegExp(`^(?:${LABEL}(?:\\.${LABEL})*|\\[[0-9a-fA-F:.]+\\])(?::([0-9]{1,5}))?$`);
@@ -104,7 +124,8 @@ const PARSERS: Readonly<Record<string, (source: string, rest: string) => Referen
   "oci-archive": parseLayoutArchive,
   "docker-archive": parseDockerArchive,
   dir: parseDirectory,
-  ...Object.fromEntries(FOREIGN.map((transport) => [transport, foreign(transport)])),
+  "containers-storage": parseStorage,
+  "docker-daemon": parseDaemon,
 };
 
 /**
@@ -184,11 +205,52 @@ function parseDirectory(source: string, rest: string): DirectoryReference {
   return { transport: "dir", source, directory: rest };
 }
 
-function foreign(transport: ForeignReference["transport"]) {
-  return (source: string, rest: string): ForeignReference => {
-    if (rest === "") throw new Error(`expected the name of an image after ${transport}:`);
-    return { transport, source };
-  };
+function parseDaemon(source: string, rest: string): ForeignReference {
+  if (rest === "") throw new Error("expected the name of an image after docker-daemon:");
+  return { transport: "docker-daemon", source };
+}
+
+const IMAGE_ID = /^[0-9a-f]{3,64}$/;
+const FULL_IMAGE_ID = /^[0-9a-f]{64}$/;
+
+/** `[STORE]NAME[:TAG][@DIGEST][@ID]`, `[STORE]@ID` or, where there is such an image, `[STORE]ID`. */
+function parseStorage(source: string, rest: string): StorageReference {
+  const end = rest.startsWith("[") ? rest.indexOf("]") : -1;
+  if (rest.startsWith("[") && end < 0) throw new Error("expected ] after the store");
+  const store = end < 0 ? undefined : parseStore(rest.slice(1, end));
+  const image = rest.slice(end + 1);
+  const transport = "containers-storage";
+  if (image === "") throw new Error("expected the name or ID of an image");
+
+  const at = image.lastIndexOf("@");
+  const last = image.slice(at + 1);
+  if (at >= 0 && !DIGEST.test(last)) {
+    if (!IMAGE_ID.test(last))
+      throw new Error(
+        `${JSON.stringify(last)}: expected a digest, sha256:…, or hex digits of an ID`,
+      );
+    const location = at === 0 ? undefined : parseLocation(image.slice(0, at));
+    return { transport, source, store, location, id: last, maybeId: undefined };
+  }
+  // no name is that long and of hex digits only
+  if (FULL_IMAGE_ID.test(image))
+    return { transport, source, store, location: undefined, id: image, maybeId: undefined };
+  const maybeId = IMAGE_ID.test(image) ? image : undefined;
+  return { transport, source, store, location: parseLocation(image), id: undefined, maybeId };
+}
+
+/** `[DRIVER@]ROOT[+RUNROOT][:OPTION,…]` */
+function parseStore(text: string): StoreSpecifier {
+  const at = text.indexOf("@");
+  const driver = at < 0 ? undefined : text.slice(0, at);
+  if (driver === "") throw new Error("expected a driver before @");
+  const [places = "", ...options] = text.slice(at + 1).split(":");
+  const [graphRoot = "", ...runRoot] = places.split("+");
+  for (const path of [graphRoot, ...runRoot])
+    if (!path.startsWith("/"))
+      throw new Error(`store ${JSON.stringify(path)}: expected an absolute path`);
+  const list = options.join(":");
+  return { driver, graphRoot, options: list === "" ? [] : list.split(",") };
 }
 
 function parseRegistry(source: string, rest: string): RegistryReference {

@@ -13,7 +13,7 @@ import { isLoopback } from "./http.ts";
 import { readStream } from "./layout.ts";
 import { receiveManifest } from "./manifest-receiver.ts";
 import type { Policy } from "./policy.ts";
-import type { ForeignReference, Reference } from "./reference.ts";
+import type { ForeignReference, Reference, StorageReference } from "./reference.ts";
 import { TemporaryDirectory } from "./temporary.ts";
 import { type ManifestBytes, sha256Digest, type Transport, withMethods } from "./transport.ts";
 
@@ -66,7 +66,7 @@ export async function acceptedManifest(
 
 /** Copies an image that only skopeo can read to a temporary directory, and opens it there. */
 export async function openThroughSkopeo(
-  reference: ForeignReference,
+  reference: ForeignReference | StorageReference,
   options: SkopeoOptions,
 ): Promise<Transport> {
   const directory = new TemporaryDirectory();

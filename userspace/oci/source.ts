@@ -54,6 +54,8 @@ export class Source {
 function pinned(reference: Reference, manifest: string): Reference {
   if (reference.transport === "docker") return { ...reference, digest: manifest };
   if (reference.transport === "oci") return { ...reference, tag: undefined };
+  if (reference.transport === "containers-storage" && reference.location !== undefined)
+    return { ...reference, location: { ...reference.location, digest: manifest } };
   return reference;
 }
 

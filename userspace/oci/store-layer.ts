@@ -2,6 +2,7 @@
 import { type Compression, decompress } from "../decompress.ts";
 import type { Repository } from "../repository/repository.ts";
 import { BlobImport } from "./blob.ts";
+import { assembleLayer, type LayerFiles } from "./containers-storage/assemble.ts";
 import { type ImportStats, LayerImport } from "./layer.ts";
 
 /** What the bytes that arrive are. Plain data, which other threads can be sent. */
@@ -12,6 +13,8 @@ export interface LayerJob {
   readonly compression: Compression;
   /** Not a tar, but a blob that is kept as it is. */
   readonly asIs: boolean;
+  /** What arrives is a tar-split, and the rest of the tar is in these files. */
+  readonly files?: LayerFiles;
 }
 
 /** Stores layers, one after the other. */
@@ -36,12 +39,15 @@ export function layerStoreHere(repository: Repository): LayerStore {
 /** Stores one layer on this thread: see `LayerStore.store`. */
 export async function storeLayer(
   repository: Repository,
-  { diffId, compression, asIs }: LayerJob,
+  { diffId, compression, asIs, files }: LayerJob,
   source: AsyncIterable<Uint8Array>,
 ): Promise<ImportStats> {
   const layer = asIs ? new BlobImport(repository, diffId) : new LayerImport(repository, diffId);
   try {
-    for await (const chunk of decompress(source, compression)) layer.write(chunk);
+    const pieces = decompress(source, compression);
+    if (files !== undefined && layer instanceof LayerImport)
+      await assembleLayer(repository.files.platform.linux, layer, pieces, files);
+    else for await (const chunk of pieces) layer.write(chunk);
     // A decoder stops at the end of its data; what follows belongs to the layer's blob, too.
     for await (const _ of source);
     layer.finish();

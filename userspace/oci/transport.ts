@@ -1,6 +1,8 @@
 /** Where images come from: what a registry and an image layout have in common. */
 import { createHash } from "node:crypto";
 import type { ByteRange } from "../../src/formats/zstd-chunked.ts";
+import type { Compression } from "../decompress.ts";
+import type { LayerFiles } from "./containers-storage/assemble.ts";
 
 /** What names a blob: enough to fetch it and to check it. */
 export interface BlobDescriptor {
@@ -35,7 +37,19 @@ export interface Transport {
     range: ByteRange,
     signal?: AbortSignal,
   ): AsyncIterable<Uint8Array>;
+  /** The layer with this diff_id, if it is kept unpacked. Its blob need not be there then. */
+  unpacked?(diffId: string): UnpackedLayer | undefined;
   close(): Promise<void>;
+}
+
+/** A layer that lies unpacked on this machine. Open as long as the transport is. */
+export interface UnpackedLayer {
+  /** What remains of its archive (tar-split), and how that is compressed. */
+  tarSplit(): AsyncGenerator<Uint8Array, void, undefined>;
+  readonly compression: Compression;
+  /** Of the tar-split as it is, in bytes. */
+  readonly size: number;
+  readonly files: LayerFiles;
 }
 
 /** Blobs are to be had only as a whole. */
@@ -50,6 +64,7 @@ export function withMethods(transport: Transport, methods: Partial<Transport>): 
     ...(transport.blobRange && {
       blobRange: (descriptor, range, signal) => transport.blobRange!(descriptor, range, signal),
     }),
+    ...(transport.unpacked && { unpacked: (diffId) => transport.unpacked!(diffId) }),
     close: () => transport.close(),
     ...methods,
   };
