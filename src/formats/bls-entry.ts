@@ -136,18 +136,6 @@ export function setBlsSortKey(entry: BlsEntry, sortKey: string | undefined): Bls
   return setBlsValue(entry, "sort-key", sortKey);
 }
 
-/**
- * The file name of an entry as bootc builds it: GRUB sorts by it (see boot-menu-order). `priority` is 1 for what is to
- * boot by default, 0 for what comes after it.
- *
- * A `+` in the version would make the rest look like a boot counter, and a `/` like a directory, so these and other
- * characters that the specification does not allow in names become `_`.
- */
-export function blsFileName(osId: string, version: string, priority: number): string {
-  const safe = (text: string) => text.replaceAll(/[^A-Za-z0-9._-]/g, "_");
-  return `bootc_${safe(osId).replaceAll("-", "_")}-${safe(version).slice(0, 128)}-${priority}.conf`;
-}
-
 function parseLine(bytes: ByteString): BlsLine {
   const [, key, value = ""] = /^[ \t\r]*([^ \t\r\n]+)[ \t]*([^\n]*)/.exec(bytes) ?? [];
   if (key === undefined || key.startsWith("#")) return { bytes, key: undefined, value: "" };

@@ -6,8 +6,8 @@
  *
  * Files count in the order of their names. Another key is an error, so that a misspelled one does not go unnoticed.
  */
-import { parse, TomlError } from "smol-toml";
 import { splitCmdline } from "./cmdline.ts";
+import { parseToml } from "./toml-document.ts";
 
 /** The directory in an image. */
 export const KARGS_DIRECTORY = "usr/lib/bootc/kargs.d";
@@ -48,17 +48,17 @@ export function isKargsFile(name: string): boolean {
 
 /** Reads a file's text. Throws an error that names `file` and the key, or the line. */
 export function parseKargsToml(text: string, file: string): KargsFile {
-  const fields = parseToml(text, file);
-  const unknown = Object.keys(fields).find((key) => !KEYS.includes(key));
+  const table = parseToml(text, file);
+  const unknown = table.keys().find((key) => !KEYS.includes(key));
   if (unknown !== undefined) {
-    throw new Error(`${file}: ${unknown.slice(0, 100)}: expected one of ${KEYS.join(", ")}`);
+    table.fail(unknown.slice(0, 100), `expected one of ${KEYS.join(", ")}`);
   }
-  const kargs = strings(fields, "kargs", file);
-  if (kargs === undefined) throw new Error(`${file}: kargs: expected a list, it is missing`);
+  const kargs =
+    table.optionalStrings("kargs") ?? table.fail("kargs", "expected a list, it is missing");
   return {
     // an element may hold several, and an argument may even go on in the next: bootc joins them
     kargs: splitCmdline(kargs.join(" ")),
-    architectures: strings(fields, "match-architectures", file),
+    architectures: table.optionalStrings("match-architectures"),
   };
 }
 
@@ -71,29 +71,4 @@ export function kargsOfFiles(
     .sort(([a], [b]) => (a < b ? -1 : 1))
     .filter(([, { architectures }]) => architectures?.includes(architecture) ?? true)
     .flatMap(([, { kargs }]) => kargs);
-}
-
-function strings(
-  fields: Readonly<Record<string, unknown>>,
-  key: string,
-  file: string,
-): string[] | undefined {
-  const value = Object.hasOwn(fields, key) ? fields[key] : undefined;
-  if (value === undefined) return undefined;
-  if (!Array.isArray(value) || !value.every((item) => typeof item === "string")) {
-    throw new Error(`${file}: ${key}: expected a list of strings`);
-  }
-  return value;
-}
-
-function parseToml(text: string, file: string): Readonly<Record<string, unknown>> {
-  try {
-    return parse(text, { maxDepth: 16 });
-  } catch (error) {
-    if (!(error instanceof TomlError)) throw error;
-    const [what] = error.message.split("\n");
-    throw new Error(
-      `${file}, line ${error.line}, column ${error.column}: ${(what ?? "").replace("Invalid TOML document: ", "")}`,
-    );
-  }
 }

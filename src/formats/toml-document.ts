@@ -32,6 +32,10 @@ export class TomlTable {
     this.#path = path;
   }
 
+  keys(): string[] {
+    return Object.keys(this.#fields);
+  }
+
   has(key: string): boolean {
     return Object.hasOwn(this.#fields, key);
   }

@@ -1,7 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import {
-  blsFileName,
   MAX_ENTRY_SIZE,
   newBlsEntry,
   parseBlsEntry,
@@ -232,20 +231,5 @@ describe("changing", () => {
         expect(others(after)).toEqual(others(before));
       }),
     );
-  });
-});
-
-describe("file names", () => {
-  test("are bootc's", () => {
-    expect(blsFileName("fedora", "41.20251125.0", 1)).toBe("bootc_fedora-41.20251125.0-1.conf");
-    expect(blsFileName("fedora-coreos", "41.20251125.0", 0)).toBe(
-      "bootc_fedora_coreos-41.20251125.0-0.conf",
-    );
-  });
-
-  test("hold no boot counter and no directory, whatever the version is", () => {
-    expect(blsFileName("debian", "12+3", 1)).toBe("bootc_debian-12_3-1.conf");
-    expect(blsFileName("../a", "../../b\n", 1)).toBe("bootc_.._a-.._.._b_-1.conf");
-    expect(blsFileName("a", "9".repeat(1000), 1).length).toBeLessThan(200);
   });
 });
