@@ -40,6 +40,7 @@ export interface RepositoryInfo {
   readonly all: Amount;
   /** What no reference needs. */
   readonly garbage: Amount;
+  /** Sorted by the first of their references. */
   readonly roots: readonly RootInfo[];
 }
 
@@ -65,13 +66,15 @@ export function repositoryInfo(repository: Repository): RepositoryInfo {
     images: links.images.entries.size,
     all: sizes.sum(sizes.indexes()),
     garbage: sizes.sum(sizes.indexes().filter((index) => users[index] === 0)),
-    roots: needs.map(({ root: { kind, entry }, indexes }) => ({
-      kind,
-      entry: display(entry),
-      refs: namesOf(links, kind, entry),
-      all: sizes.sum(indexes),
-      own: sizes.sum(indexes.filter((index) => users[index] === 1)),
-    })),
+    roots: needs
+      .map(({ root: { kind, entry }, indexes }) => ({
+        kind,
+        entry: display(entry),
+        refs: namesOf(links, kind, entry),
+        all: sizes.sum(indexes),
+        own: sizes.sum(indexes.filter((index) => users[index] === 1)),
+      }))
+      .sort(({ refs: [a = ""] }, { refs: [b = ""] }) => (a < b ? -1 : a > b ? 1 : 0)),
   };
 }
 
