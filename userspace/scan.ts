@@ -186,12 +186,12 @@ class Scanner {
 }
 
 /** `st_rdev`, as Linux encodes it. */
-function deviceNumber({ rdevMajor, rdevMinor }: Statx): number {
+export function deviceNumber({ rdevMajor, rdevMinor }: Statx): number {
   return ((rdevMinor & 0xff) | ((rdevMajor & 0xfff) << 8) | ((rdevMinor & ~0xff) << 12)) >>> 0;
 }
 
 /** `undefined` if the call fails with this code. */
-function orNothing<T>(call: () => T, code: string): T | undefined {
+export function orNothing<T>(call: () => T, code: string): T | undefined {
   try {
     return call();
   } catch (error) {
@@ -201,7 +201,7 @@ function orNothing<T>(call: () => T, code: string): T | undefined {
 }
 
 /** Errors of system calls name the file instead of descriptors. */
-function naming<T>(path: ByteString, call: () => T): T {
+export function naming<T>(path: ByteString, call: () => T): T {
   try {
     return call();
   } catch (error) {
