@@ -9,17 +9,24 @@
 import { type JsonObject, parseJson } from "./json-document.ts";
 import { isDigest } from "./oci.ts";
 
-const ANNOTATION = "io.github.containers.zstd-chunked.";
-export const CHUNKED_ANNOTATIONS = {
+/** How the names of the annotations begin: today, and in Podman 4 and its kin. */
+const [PREFIX, OLD_PREFIX] = ["io.github.containers.zstd-chunked.", "io.containers.zstd-chunked."];
+
+const annotationNames = (prefix: string) => ({
   /** Digest of the table of contents, compressed. */
-  tocDigest: `${ANNOTATION}manifest-checksum`,
+  tocDigest: `${prefix}manifest-checksum`,
   /** `offset:compressed size:size:type` of the table of contents. */
-  tocPosition: `${ANNOTATION}manifest-position`,
+  tocPosition: `${prefix}manifest-position`,
   /** `offset:compressed size:size` of the tar-split. */
-  tarSplitPosition: `${ANNOTATION}tarsplit-position`,
+  tarSplitPosition: `${prefix}tarsplit-position`,
   /** Digest of the tar-split, compressed, where the table of contents does not state it. */
-  tarSplitDigest: `${ANNOTATION}tarsplit-checksum`,
-} as const;
+  tarSplitDigest: `${prefix}tarsplit-checksum`,
+});
+
+type AnnotationNames = ReturnType<typeof annotationNames>;
+
+export const CHUNKED_ANNOTATIONS = annotationNames(PREFIX);
+export const OLD_CHUNKED_ANNOTATIONS = annotationNames(OLD_PREFIX);
 
 /** The only type and version of a table of contents. */
 const TOC_TYPE = 1;
@@ -88,34 +95,36 @@ export function parseChunkedAnnotations(
   annotations: Readonly<Record<string, string>>,
   blobSize: number,
 ): ChunkedLayout | undefined {
-  const digest = annotations[CHUNKED_ANNOTATIONS.tocDigest];
-  if (digest === undefined) return undefined;
-  requireDigest(digest, CHUNKED_ANNOTATIONS.tocDigest);
-  const position = annotations[CHUNKED_ANNOTATIONS.tocPosition] ?? "";
-  const [type, section] = [
-    parsePosition(position, 4, CHUNKED_ANNOTATIONS.tocPosition)[3],
-    parseSection(position, 4, CHUNKED_ANNOTATIONS.tocPosition, blobSize, digest),
-  ];
+  const names = [CHUNKED_ANNOTATIONS, OLD_CHUNKED_ANNOTATIONS].find(
+    ({ tocDigest }) => annotations[tocDigest] !== undefined,
+  );
+  if (names === undefined) return undefined;
+  const digest = annotations[names.tocDigest]!;
+  requireDigest(digest, names.tocDigest);
+  const position = annotations[names.tocPosition] ?? "";
+  const type = parsePosition(position, 4, names.tocPosition)[3];
   if (type !== TOC_TYPE)
-    throw new Error(`${CHUNKED_ANNOTATIONS.tocPosition}: type ${type}; expected ${TOC_TYPE}`);
-  if (section.size > MAX_TOC)
+    throw new Error(`${names.tocPosition}: type ${type}; expected ${TOC_TYPE}`);
+  const toc = parseSection(position, 4, names.tocPosition, blobSize, digest);
+  if (toc.size > MAX_TOC)
     throw new Error(
-      `${CHUNKED_ANNOTATIONS.tocPosition}: a table of contents of ${section.size} bytes; expected at most ${MAX_TOC}`,
+      `${names.tocPosition}: a table of contents of ${toc.size} bytes; expected at most ${MAX_TOC}`,
     );
-  const tarSplit = parseTarSplit(annotations, blobSize);
-  const end = Math.min(section.start, tarSplit?.start ?? section.start) - SKIPPABLE_HEADER;
-  return { data: { start: 0, end }, toc: { ...section, digest }, tarSplit };
+  const tarSplit = parseTarSplit(annotations, names, blobSize);
+  const end = Math.min(toc.start, tarSplit?.start ?? toc.start) - SKIPPABLE_HEADER;
+  return { data: { start: 0, end }, toc: { ...toc, digest }, tarSplit };
 }
 
 function parseTarSplit(
   annotations: Readonly<Record<string, string>>,
+  names: AnnotationNames,
   blobSize: number,
 ): ChunkedSection | undefined {
-  const name = CHUNKED_ANNOTATIONS.tarSplitPosition;
+  const name = names.tarSplitPosition;
   const position = annotations[name];
   if (position === undefined) return undefined;
-  const digest = annotations[CHUNKED_ANNOTATIONS.tarSplitDigest];
-  if (digest !== undefined) requireDigest(digest, CHUNKED_ANNOTATIONS.tarSplitDigest);
+  const digest = annotations[names.tarSplitDigest];
+  if (digest !== undefined) requireDigest(digest, names.tarSplitDigest);
   const section = parseSection(position, 3, name, blobSize, digest);
   if (section.end - section.start > MAX_TAR_SPLIT)
     throw new Error(

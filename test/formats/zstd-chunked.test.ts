@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import {
   CHUNKED_ANNOTATIONS,
+  OLD_CHUNKED_ANNOTATIONS,
   parseChunkedAnnotations,
   parseChunkedToc,
 } from "../../src/formats/zstd-chunked.ts";
@@ -27,6 +28,14 @@ describe("annotations", () => {
     });
     const old = { ...good, [tarSplitPosition]: "1066:100:900", [tarSplitDigest]: SPLIT_DIGEST };
     expect(parseChunkedAnnotations(old, 2000)?.tarSplit?.digest).toBe(SPLIT_DIGEST);
+  });
+
+  test("as they were called at first", () => {
+    const old = {
+      [OLD_CHUNKED_ANNOTATIONS.tocDigest]: DIGEST,
+      [OLD_CHUNKED_ANNOTATIONS.tocPosition]: "1008:50:400:1",
+    };
+    expect(parseChunkedAnnotations(old, 2000)).toEqual(parseChunkedAnnotations(good, 2000));
   });
 
   test("the archive ends before whichever comes first", () => {

@@ -33,6 +33,11 @@ import { parseStorageConf } from "../../src/formats/storage-conf.ts";
 import { readEntries } from "../../src/formats/tar/entries.ts";
 import { BLOCK_SIZE, TAR_HEADER } from "../../src/formats/tar/header.ts";
 import { TarSplitReader } from "../../src/formats/tar-split.ts";
+import {
+  CHUNKED_ANNOTATIONS,
+  parseChunkedAnnotations,
+  parseChunkedToc,
+} from "../../src/formats/zstd-chunked.ts";
 import { mergeLayers } from "../../src/model/layers.ts";
 import { Labels } from "../../src/model/selinux/labels.ts";
 import { decompress } from "../../userspace/decompress.ts";
@@ -43,6 +48,7 @@ import { parsePolicy } from "../../userspace/oci/policy.ts";
 import { parseReference } from "../../userspace/oci/reference.ts";
 import { zstd } from "../../userspace/zstd.ts";
 import { END, longName, member, pax, split } from "../formats/tar/archive.ts";
+import { chunkedLayer } from "../oci/fixtures/chunked-layer.ts";
 import { image, json, type TarFile, tar } from "../oci/fixtures/images.ts";
 import { DEPLOYMENT_TARGETS } from "./deployment-targets.ts";
 
@@ -278,6 +284,18 @@ const DOCKER_ARCHIVE = tar([
   { path: "other.tar", data: ARCHIVES[1]! },
 ]);
 
+const CHUNKED = chunkedLayer(
+  [
+    { path: "usr/" },
+    { path: "usr/a", data: Buffer.concat([Buffer.alloc(300, 1), Buffer.alloc(200)]) },
+    { path: "usr/b", data: "b" },
+  ],
+  { chunkSize: 100 },
+);
+const CHUNKED_VALUES = Object.values(CHUNKED_ANNOTATIONS)
+  .map((name) => CHUNKED.annotations[name] ?? DIGEST)
+  .join("\n");
+
 async function drain(source: AsyncIterable<Uint8Array>): Promise<void> {
   for await (const _ of source);
 }
@@ -332,6 +350,27 @@ export function targets(scratch: string): Target[] {
         for (let at = 0; at < data.length; at += 1000) reader.push(data.subarray(at, at + 1000));
         reader.end();
       },
+    },
+    {
+      name: "zstd:chunked, annotations",
+      specimens: [utf8(CHUNKED_VALUES)],
+      tokens: ["\n", ":", "0", "99999999", DIGEST],
+      place: /^io\.github\.containers\.zstd-chunked\./,
+      read: (data) => {
+        const values = Buffer.from(data).toString("latin1").split("\n");
+        const names = Object.values(CHUNKED_ANNOTATIONS);
+        return parseChunkedAnnotations(
+          Object.fromEntries(names.map((name, i) => [name, values[i] ?? ""])),
+          CHUNKED.blob.length,
+        );
+      },
+    },
+    {
+      name: "zstd:chunked, table of contents",
+      specimens: [utf8(JSON.stringify(CHUNKED.toc))],
+      tokens: [...JSON_TOKENS, '"chunk"', '"zeros"', '"offset":', '"chunkOffset":', '"size":', "1"],
+      place: /^table of contents: /,
+      read: (data) => parseChunkedToc(data, { start: 0, end: CHUNKED.blob.length }),
     },
     {
       name: "splitstream",

@@ -28,7 +28,7 @@ export function terminalProgress(): TerminalProgress {
   };
   process.on("SIGINT", interrupted).on("SIGTERM", interrupted);
 
-  const active = new Map<number, { bar: SingleBar; bytes: number }>();
+  const active = new Map<number, { bar: SingleBar; bytes: number; size: number }>();
   let plans: readonly LayerPlan[] = [];
   let total: SingleBar | undefined;
   let started = 0;
@@ -36,6 +36,8 @@ export function terminalProgress(): TerminalProgress {
   let size = 0;
   let done = 0;
   let missing = 0;
+  /** Bytes of layers that are not fetched because they are here. */
+  let spared = 0;
 
   const totalFigures = () => {
     const seconds = Math.max(0.001, (Date.now() - started) / 1000);
@@ -45,7 +47,20 @@ export function terminalProgress(): TerminalProgress {
       `${megabytes(bytes / seconds)}/s`,
       `${done} of ${missing} layers`,
       ...(reused > 0 ? [`${reused} reused`] : []),
+      ...(spared > 0 ? [`${megabytes(spared)} of others reused`] : []),
     ].join(", ");
+  };
+
+  /** From now on so many bytes are expected of a layer. */
+  const expectBytes = (index: number, layerSize: number) => {
+    const layer = active.get(index);
+    const plan = plans[index];
+    if (layer === undefined || plan === undefined) return;
+    size += layerSize - layer.size;
+    spared += layer.size - layerSize;
+    layer.size = layerSize;
+    layer.bar.setTotal(layerSize);
+    total?.setTotal(size);
   };
 
   return {
@@ -65,15 +80,20 @@ export function terminalProgress(): TerminalProgress {
       if (layer === undefined) {
         const label = plan.digest.slice("sha256:".length, "sha256:".length + 12);
         const bar = bars.create(plan.size, 0, { label, figures: "" });
-        layer = { bar, bytes: 0 };
+        layer = { bar, bytes: 0, size: plan.size };
         active.set(index, layer);
       }
       layer.bytes += count;
       bytes += count;
       layer.bar.update(layer.bytes, {
-        figures: `${megabytes(layer.bytes)} of ${megabytes(plan.size)}`,
+        figures: `${megabytes(layer.bytes)} of ${megabytes(layer.size)}`,
       });
       total?.update(bytes, { figures: totalFigures() });
+    },
+    partial: expectBytes,
+    whole(index) {
+      const plan = plans[index];
+      if (plan !== undefined) expectBytes(index, plan.size);
     },
     stored(index) {
       const layer = active.get(index);

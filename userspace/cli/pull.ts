@@ -3,10 +3,10 @@ import { type Command, InvalidArgumentError } from "commander";
 import { type ImagePlatform, parsePlatform } from "../../src/formats/oci.ts";
 import type { ImportStats } from "../oci/layer.ts";
 import { currentPlatform } from "../oci/platform.ts";
-import type { PullResult } from "../oci/pull.ts";
+import type { PulledLayer, PullResult } from "../oci/pull.ts";
 import { hasTransport, parseReference, REFERENCE_FORMS, type Reference } from "../oci/reference.ts";
 import type { Transport } from "../oci/transport.ts";
-import { UsageError } from "./errors.ts";
+import { describeError, UsageError } from "./errors.ts";
 import { addExamples } from "./example.ts";
 import { megabytes, terminalProgress } from "./pull-progress.ts";
 import { openRepositoryAt, repoOption } from "./repository.ts";
@@ -72,6 +72,11 @@ async function pullImage(
   using repository = await openRepositoryAt(flags.repo);
   repository.requireWritable();
   const progress = process.stderr.isTTY ? terminalProgress() : undefined;
+  const warnings: string[] = [];
+  const whole = (index: number, why: unknown) => {
+    progress?.whole?.(index, why);
+    warnings.push(`layer ${index + 1} was fetched as a whole: ${describeError(why).message}`);
+  };
   let result: PullResult;
   try {
     const transport = await openTransport(reference, flags, platform);
@@ -80,7 +85,7 @@ async function pullImage(
         name: name ?? source,
         platform,
         bootable: flags.bootable,
-        ...(progress === undefined ? {} : { progress }),
+        progress: { ...progress, whole },
       });
     } finally {
       await transport.close();
@@ -89,6 +94,7 @@ async function pullImage(
     throw new Error(`pull ${source}`, { cause: error });
   } finally {
     progress?.stop();
+    for (const warning of warnings) process.stderr.write(`cfsboot: warning: ${warning}\n`);
   }
   process.stdout.write(flags.json ? `${JSON.stringify(toJson(result))}\n` : toText(result));
 }
@@ -127,6 +133,8 @@ function toText(result: PullResult): string {
     `tagged   ${result.name}`,
     `objects  ${statsText(result.stats)}`,
   ];
+  const partial = result.layers.filter(({ size, present, fetched }) => !present && fetched < size);
+  if (partial.length > 0) lines.push(`partial  ${partialText(partial)}`);
   if (result.image !== undefined) lines.push(`image    ${result.image}`);
   if (result.bootImage !== undefined) lines.push(`Boot image: ${result.bootImage}`);
   return `${lines.join("\n")}\n`;
@@ -143,6 +151,14 @@ function statsText(stats: ImportStats): string {
   );
 }
 
+function partialText(layers: readonly PulledLayer[]): string {
+  const sum = (key: "size" | "fetched") => layers.reduce((total, layer) => total + layer[key], 0);
+  return (
+    `${layers.length} ${layers.length === 1 ? "layer" : "layers"}; ` +
+    `${megabytes(sum("fetched"))} of ${megabytes(sum("size"))} fetched, the rest was here`
+  );
+}
+
 function toJson(result: PullResult): object {
   return {
     name: result.name,
@@ -151,7 +167,12 @@ function toJson(result: PullResult): object {
     manifest_verity: result.manifestVerity,
     image: result.image ?? null,
     boot_image: result.bootImage ?? null,
-    layers: result.layers.map(({ digest, size, present }) => ({ digest, size, reused: present })),
+    layers: result.layers.map(({ digest, size, present, fetched }) => ({
+      digest,
+      size,
+      reused: present,
+      fetched,
+    })),
     stats: {
       objects_stored: result.stats.objectsStored,
       bytes_stored: result.stats.bytesStored,

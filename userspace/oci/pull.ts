@@ -47,6 +47,11 @@ export interface LayerPlan {
   readonly present: boolean;
 }
 
+export interface PulledLayer extends LayerPlan {
+  /** Bytes of it that were fetched. */
+  readonly fetched: number;
+}
+
 export interface PullProgress extends LayerProgress {
   /** The manifest is known: its layers, in order. */
   layers?(plans: readonly LayerPlan[]): void;
@@ -69,7 +74,7 @@ export interface PullResult {
   readonly configDigest: string;
   /** fs-verity digest of the manifest's stream, in hex. */
   readonly manifestVerity: string;
-  readonly layers: readonly LayerPlan[];
+  readonly layers: readonly PulledLayer[];
   readonly stats: ImportStats;
   /** fs-verity digest of the image in the repository's default format, in hex; an artifact has none. */
   readonly image: string | undefined;
@@ -106,7 +111,19 @@ export async function pull(
     present: !missing.has(index),
   }));
   progress.layers?.(layers);
-  const stats = await importLayers(repository, transport, work, { progress });
+  const fetched = layers.map(({ size, present }) => (present ? 0 : size));
+  const counted: PullProgress = {
+    ...progress,
+    partial(index, size) {
+      fetched[index] = size;
+      progress.partial?.(index, size);
+    },
+    whole(index, why) {
+      fetched[index] = layers[index]!.size;
+      progress.whole?.(index, why);
+    },
+  };
+  const stats = await importLayers(repository, transport, work, { progress: counted });
 
   // From here on all of it happens in one go: another pull of the same image in this process does not come between.
   progress.committing?.();
@@ -124,7 +141,7 @@ export async function pull(
     manifestDigest: digest,
     configDigest: manifest.config.digest,
     manifestVerity: toHex(repository.streamObject(manifestContentId(digest))!),
-    layers,
+    layers: layers.map((layer, index) => ({ ...layer, fetched: fetched[index]! })),
     stats,
     ...images,
   };
