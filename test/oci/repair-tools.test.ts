@@ -152,6 +152,42 @@ test("two processes pull while a third collects garbage: nothing is lost", async
   expect(cfsboot("repo", "fsck").stdout).toBe(SOUND(13, 4, 4));
 }, 120_000);
 
+test("info counts objects as find and du do, and says what is shared as they would", () => {
+  for (const [name, ...layers] of [
+    ["first", "base", "one"],
+    ["second", "base", "two"],
+  ] as const) {
+    expect(cfsboot("image", "pull", layout(name, ...layers), name).status).toBe(0);
+  }
+  writeFileSync(join(repo, "objects", "README"), "no object");
+  const shell = (script: string) =>
+    Number(execFileSync("sh", ["-c", script], { cwd: repo, encoding: "utf8" }).split("\t")[0]);
+  const reality = () => ({
+    objects: shell("find objects -mindepth 2 -type f | wc -l"),
+    apparent: shell("find objects -mindepth 2 -type f -print0 | du -bc --files0-from=- | tail -n1"),
+    allocated: shell(
+      "find objects -mindepth 2 -type f -print0 | du -B1 -c --files0-from=- | tail -n1",
+    ),
+  });
+  const info = () => JSON.parse(cfsboot("repo", "info", "--json").stdout);
+  const before = info();
+  expect(before.objects).toEqual(reality());
+
+  // What an image adds is what is gone without it.
+  cfsboot("repo", "gc");
+  const both = reality();
+  const second = info().roots.find(({ names }: { names: string[] }) => names[0] === "second");
+  cfsboot("image", "rm", "second");
+  cfsboot("repo", "gc");
+  const one = reality();
+  expect(info().objects).toEqual(one);
+  expect(second.own).toEqual({
+    objects: both.objects - one.objects,
+    apparent: both.apparent - one.apparent,
+    allocated: both.allocated - one.allocated,
+  });
+});
+
 test("gc and info: what each image adds, and what goes without it", () => {
   for (const [name, ...layers] of [
     ["first", "base", "one"],
