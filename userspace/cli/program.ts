@@ -11,6 +11,7 @@ const NOUNS: Readonly<Record<string, () => Promise<Noun>>> = {
   repo: () => import("./repo.ts"),
   image: () => import("./image.ts"),
   mount: () => import("./mount.ts"),
+  etc: () => import("./etc.ts"),
   erofs: () => import("./erofs.ts"),
   fsverity: () => import("./fsverity.ts"),
 };

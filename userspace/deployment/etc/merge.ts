@@ -23,7 +23,7 @@ import { mergeText } from "./text-merge.ts";
 export const ETC_REPORT = "etc-merge.json";
 
 /** The end of the name of what is being built; after the exchange, of what was there before. */
-const ASIDE = ".new";
+export const ASIDE = ".new";
 const REPORT_MODE = 0o644;
 /** How often something may change while it is looked at, before that is an error. */
 const ATTEMPTS = 3;

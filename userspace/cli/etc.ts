@@ -1,0 +1,234 @@
+/** `cfsboot etc` */
+import { basename, dirname } from "node:path";
+import { type Command, Option } from "commander";
+import {
+  AT_FDCWD,
+  AT_SYMLINK_NOFOLLOW,
+  O_CLOEXEC,
+  O_DIRECTORY,
+} from "../../src/linux/constants.ts";
+import { isErrno, type Linux } from "../../src/linux/linux.ts";
+import { ETC_STRATEGIES, type EtcStrategy } from "../../src/model/etc/merge.ts";
+import {
+  type EtcChangeReport,
+  type EtcConflictReport,
+  type EtcReport,
+  reportChange,
+  reportPlan,
+} from "../../src/model/etc/report.ts";
+import type { EtcPlaces } from "../deployment/etc/merge.ts";
+import type { EtcPlace } from "../deployment/etc/scan.ts";
+import { UsageError } from "./errors.ts";
+import { addExamples } from "./example.ts";
+import { within } from "./files.ts";
+import { table } from "./table.ts";
+
+type Role = keyof EtcPlaces;
+
+interface Flags extends Partial<Record<Role, string>> {
+  readonly json: boolean;
+}
+
+interface MergeFlags extends Flags {
+  readonly etcConflicts: EtcStrategy;
+}
+
+/** What a role is where no option says: the machine's own. */
+function ownPlace(role: Role): string | undefined {
+  return role === "current" ? "/etc" : undefined;
+}
+
+const ROLES: Readonly<Record<Role, string>> = {
+  pristine: "what the machine's image has in /etc",
+  current: "what the machine has there (default: /etc)",
+  next: "what the new image has there",
+};
+
+export function register(program: Command): void {
+  const etc = program
+    .command("etc")
+    .description("changes of /etc, and their merge with a new image");
+  registerDiff(etc);
+  registerConflicts(etc);
+  registerMerge(etc);
+}
+
+function registerDiff(etc: Command): void {
+  const command = etc
+    .command("diff")
+    .description("list what was changed in /etc")
+    .option("--json", "print JSON", false)
+    .action(diff);
+  roleOptions(command, ["pristine", "current"]);
+  addExamples(command, "cfsboot etc diff --pristine /mnt/etc");
+}
+
+function registerConflicts(etc: Command): void {
+  const command = etc
+    .command("conflicts")
+    .description(
+      "list where changes of /etc and of a new image meet; exit status 1 if one stops the merge",
+    )
+    .option("--json", "print JSON; the exit status is 0 then, whatever is found", false)
+    .action(conflicts);
+  roleOptions(command, ["pristine", "current", "next"]).addOption(strategyOption());
+  addExamples(
+    command,
+    "cfsboot etc conflicts --pristine /mnt/old/etc --next /mnt/new/etc",
+    "cfsboot etc conflicts --pristine /mnt/old/etc --next /mnt/new/etc --etc-conflicts merge",
+  );
+}
+
+function registerMerge(etc: Command): void {
+  const command = etc
+    .command("merge")
+    .description("merge three directories into a new one")
+    .argument("<out>", "the directory to make")
+    .option("-n, --dry-run", "make nothing, tell what would be done", false)
+    .option("--json", "print JSON", false)
+    .action(merge);
+  roleOptions(command, ["pristine", "current", "next"]).addOption(strategyOption());
+  addExamples(
+    command,
+    "cfsboot etc merge --pristine old/etc --current machine/etc --next new/etc merged",
+    "cfsboot etc merge --pristine old/etc --next new/etc --dry-run merged",
+  );
+}
+
+function roleOptions(command: Command, roles: readonly Role[]): Command {
+  for (const role of roles) command.option(`--${role} <dir>`, ROLES[role]);
+  return command;
+}
+
+/** What to do about conflicts; also an option of the commands that upgrade. */
+export function strategyOption(): Option {
+  return new Option("--etc-conflicts <strategy>", "what to do where both changed /etc")
+    .choices(ETC_STRATEGIES)
+    .default("fail");
+}
+
+function placeOf(role: Role, flags: Flags): EtcPlace {
+  const path = flags[role] ?? ownPlace(role);
+  if (path === undefined) throw new UsageError(`--${role} is missing: ${ROLES[role]}`);
+  return { dirfd: AT_FDCWD, path, name: path.replace(/(?<=.)\/+$/, "") };
+}
+
+function placesOf(flags: Flags): EtcPlaces {
+  const [pristine, current, next] = (["pristine", "current", "next"] as const).map((role) =>
+    placeOf(role, flags),
+  ) as [EtcPlace, EtcPlace, EtcPlace];
+  return { pristine, current, next };
+}
+
+async function diff(flags: Flags): Promise<void> {
+  const { linux } = await import("../linux.ts");
+  const { diffEtc } = await import("../deployment/etc/diff.ts");
+  const { display } = await import("../../src/formats/bytestring.ts");
+  const [pristine, current] = [placeOf("pristine", flags), placeOf("current", flags)];
+  const found = await within(`compare ${pristine.name} with ${current.name}`, () =>
+    diffEtc(linux, pristine, current),
+  );
+  const [changes, sockets, mounts] = [
+    found.changes.map(reportChange),
+    found.sockets.map(display),
+    found.mounts.map(display),
+  ];
+  if (flags.json) return printJson({ version: 1, changes, sockets, mounts });
+  process.stdout.write(changes.length === 0 ? "no changes\n" : changesTable(changes));
+  warn(current.name, { sockets, mounts });
+}
+
+async function conflicts(flags: MergeFlags): Promise<void> {
+  const { linux } = await import("../linux.ts");
+  const places = placesOf(flags);
+  const report = await plan(linux, places, flags);
+  if (flags.json) return printJson(report);
+  const { conflicts } = report;
+  process.stdout.write(conflicts.length === 0 ? "no conflicts\n" : conflictsTable(conflicts));
+  warn(places.current.name, report);
+  const open = conflicts.filter(({ resolution }) => resolution === "none").length;
+  if (open > 0) {
+    const hint = "--etc-conflicts=keep-local, take-image or merge decides";
+    throw Object.assign(new Error(`${open} conflict(s) in /etc stop the merge`), { hint });
+  }
+}
+
+async function merge(out: string, flags: MergeFlags & { readonly dryRun: boolean }): Promise<void> {
+  const { linux } = await import("../linux.ts");
+  const places = placesOf(flags);
+  const report = flags.dryRun
+    ? await plan(linux, places, flags)
+    : await within(`merge into ${out}`, () => carryOut(linux, places, flags.etcConflicts, out));
+  if (flags.json) return printJson(report);
+  const { steps, conflicts } = report;
+  const [title, none] = ["beside the new image's /etc:\n", "the new image's /etc as it is\n"];
+  process.stdout.write(steps.length === 0 ? none : title + changesTable(steps));
+  if (conflicts.length > 0) process.stdout.write(`\n${conflictsTable(conflicts)}`);
+  warn(places.current.name, report);
+}
+
+/** The report of what would be done. */
+async function plan(linux: Linux, places: EtcPlaces, flags: MergeFlags): Promise<EtcReport> {
+  const { withEtcPlan } = await import("../deployment/etc/merge.ts");
+  return within("plan the merge of /etc", () =>
+    withEtcPlan(linux, places, flags.etcConflicts, reportPlan),
+  );
+}
+
+async function carryOut(
+  linux: Linux,
+  places: EtcPlaces,
+  strategy: EtcStrategy,
+  out: string,
+): Promise<EtcReport> {
+  const { ASIDE, mergeEtcInto } = await import("../deployment/etc/merge.ts");
+  const directory = linux.openat(AT_FDCWD, dirname(out), O_DIRECTORY | O_CLOEXEC);
+  const name = basename(out);
+  for (const taken of [name, `${name}${ASIDE}`]) {
+    // one that a deployment has would be replaced; here it may be anybody's
+    if (exists(linux, directory, taken)) throw new Error(`there already is ${taken}`);
+  }
+  return reportPlan(mergeEtcInto(linux, places, strategy, { directory, name }));
+}
+
+function exists(linux: Linux, directory: number, name: string): boolean {
+  try {
+    linux.statx(directory, name, AT_SYMLINK_NOFOLLOW);
+    return true;
+  } catch (error) {
+    if (isErrno(error, "ENOENT")) return false;
+    throw error;
+  }
+}
+
+function changesTable(changes: readonly EtcChangeReport[]): string {
+  const rows = changes.map(({ change, path, type, was, differs = [] }) => [
+    change,
+    was === undefined ? type : `${was} to ${type}`,
+    path === "" ? "." : path,
+    differs.filter((aspect) => aspect !== "type" && aspect !== "unreadable").join(", "),
+  ]);
+  return table([["CHANGE", "TYPE", "PATH", "DIFFERS"], ...rows]);
+}
+
+function conflictsTable(conflicts: readonly EtcConflictReport[]): string {
+  const rows = conflicts.map(({ path, why, resolution, beside }) => [
+    resolution,
+    path === "" ? "." : path,
+    beside === undefined ? why : `${why}: see ${beside}`,
+  ]);
+  return table([["KEPT", "PATH", "CONFLICT"], ...rows]);
+}
+
+/** What is not in the tables. */
+function warn(where: string, { sockets, mounts }: Pick<EtcReport, "sockets" | "mounts">): void {
+  const lines = [
+    ...sockets.map((path) => `${where}/${path} is a socket and left out`),
+    ...mounts.map((path) => `${where}/${path} is a mount, and what is beneath cannot be seen`),
+  ];
+  process.stderr.write(lines.map((line) => `cfsboot: warning: ${line}\n`).join(""));
+}
+
+function printJson(document: object): void {
+  process.stdout.write(`${JSON.stringify(document, null, 2)}\n`);
+}
