@@ -18,7 +18,15 @@ import {
 import { DumpLine } from "./dumpfile-line.ts";
 import { DumpPlaces, type Place } from "./dumpfile-places.ts";
 import type { CInput, Home } from "./erofs/c-input.ts";
-import type { Leaf, LeafContent, Node, Stat, Tree } from "./tree.ts";
+import {
+  type Leaf,
+  type LeafContent,
+  NO_XATTRS,
+  type Node,
+  type Stat,
+  type Tree,
+  type Xattrs,
+} from "./tree.ts";
 
 const MAX_NAME = 255;
 const MAX_INLINE = 5000;
@@ -337,8 +345,8 @@ function parseDigest(line: DumpLine): Uint8Array | undefined {
   });
 }
 
-function parseXattrs(line: DumpLine): Map<ByteString, Uint8Array> {
-  if (line.fields <= FIELDS.length) return new Map();
+function parseXattrs(line: DumpLine): Xattrs {
+  if (line.fields <= FIELDS.length) return NO_XATTRS;
   const bytes = line.end(line.fields) - line.start(FIELDS.length);
   if (bytes > MAX_XATTRS) throw new Error(`xattrs of ${bytes} bytes, at most ${MAX_XATTRS}`);
   const xattrs = new Map<ByteString, Uint8Array>();

@@ -20,7 +20,15 @@ import {
 } from "./dumpfile-fields.ts";
 import { DumpLine } from "./dumpfile-line.ts";
 import { DumpPlaces, type Place } from "./dumpfile-places.ts";
-import type { Leaf, LeafContent, Node, Stat, Tree } from "./tree.ts";
+import {
+  type Leaf,
+  type LeafContent,
+  NO_XATTRS,
+  type Node,
+  type Stat,
+  type Tree,
+  type Xattrs,
+} from "./tree.ts";
 
 export { dumpLines, formatDumpfile } from "./dumpfile-writer.ts";
 
@@ -307,8 +315,8 @@ function fileSize(size: number | bigint): number {
   return Number(size);
 }
 
-function parseXattrs(line: DumpLine): Map<ByteString, Uint8Array> {
-  if (line.fields <= FIELDS.length) return new Map();
+function parseXattrs(line: DumpLine): Xattrs {
+  if (line.fields <= FIELDS.length) return NO_XATTRS;
   const values = new Map<ByteString, ByteString>();
   let keys = 0;
   for (let at = FIELDS.length; at < line.fields; at++) {

@@ -7,6 +7,12 @@
  */
 import type { ByteString } from "./bytestring.ts";
 
+/** Values by full names (`user.x`, `security.selinux`), in any order. Inodes share them: a change makes another one. */
+export type Xattrs = ReadonlyMap<ByteString, Uint8Array>;
+
+/** What most inodes have; an empty map for each would take as much as all the rest. */
+export const NO_XATTRS: Xattrs = new Map();
+
 /** What every inode carries. */
 export interface Stat {
   /** The twelve permission bits (07777). The file type follows from the node. */
@@ -17,8 +23,7 @@ export interface Stat {
   mtimeSec: bigint;
   /** 0 .. 999,999,999 */
   mtimeNsec: number;
-  /** Full names (`user.x`, `security.selinux`), in any order. */
-  xattrs: Map<ByteString, Uint8Array>;
+  xattrs: Xattrs;
 }
 
 export interface Directory {

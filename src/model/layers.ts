@@ -6,7 +6,14 @@
  */
 import { ascii, type ByteString, display } from "../formats/bytestring.ts";
 import type { TarEntry, TarItem } from "../formats/tar/entries.ts";
-import type { Directory, Leaf, LeafContent, Node, Tree } from "./tree.ts";
+import {
+  type Directory,
+  type Leaf,
+  type LeafContent,
+  NO_XATTRS,
+  type Node,
+  type Tree,
+} from "./tree.ts";
 
 export interface Layer {
   /** For messages. */
@@ -21,7 +28,7 @@ const OPAQUE = ".wh..wh..opq";
 export function mergeLayers(layers: Iterable<Layer>): Tree {
   const root: Tree = {
     type: "directory",
-    stat: { mode: 0o755, uid: 0, gid: 0, mtimeSec: 0n, mtimeNsec: 0, xattrs: new Map() },
+    stat: { mode: 0o755, uid: 0, gid: 0, mtimeSec: 0n, mtimeNsec: 0, xattrs: NO_XATTRS },
     entries: new Map(),
   };
   for (const { name, entries } of layers) {

@@ -6,7 +6,7 @@ import { ascii } from "../formats/bytestring.ts";
 import type { ReadContent } from "./selinux/policy.ts";
 import { relabel } from "./selinux/relabel.ts";
 import { forEachStat } from "./stats.ts";
-import type { Directory, Tree } from "./tree.ts";
+import { type Directory, NO_XATTRS, type Tree } from "./tree.ts";
 
 /**
  * Which extended attributes of a layer get into the image: those that are known to belong to the content, or also
@@ -23,19 +23,19 @@ const USER_XATTRS = "user.";
  */
 export function transformForOci(tree: Tree, xattrs: XattrMode = "allowlist-only"): void {
   const usr = requireDirectory(tree, "usr");
-  tree.stat = { ...usr.stat, xattrs: new Map(usr.stat.xattrs) };
+  tree.stat = { ...usr.stat };
   if (tree.entries.has(ascii("run"))) {
     const run = requireDirectory(tree, "run");
     run.entries.clear();
     run.stat.mtimeSec = usr.stat.mtimeSec;
     run.stat.mtimeNsec = usr.stat.mtimeNsec;
   }
+  const isKept = (name: string) =>
+    ALLOWED_XATTRS.has(name) || (xattrs === "keep-user-xattrs" && name.startsWith(USER_XATTRS));
   forEachStat(tree, (stat) => {
-    for (const name of stat.xattrs.keys()) {
-      const kept =
-        ALLOWED_XATTRS.has(name) || (xattrs === "keep-user-xattrs" && name.startsWith(USER_XATTRS));
-      if (!kept) stat.xattrs.delete(name);
-    }
+    if (stat.xattrs.size === 0) return;
+    const kept = [...stat.xattrs].filter(([name]) => isKept(name));
+    if (kept.length < stat.xattrs.size) stat.xattrs = kept.length > 0 ? new Map(kept) : NO_XATTRS;
   });
 }
 

@@ -77,8 +77,8 @@ function theTools(ctx: TestContext): CTools {
 
 /** The C program does not see an xattr of a prefix alone, without a value, that is the last one. */
 function dropEmptyXattrs(node: Node): void {
-  const { xattrs } = node.stat;
-  for (const [name, value] of xattrs) if (value.length === 0) xattrs.delete(name);
+  const { stat } = node;
+  stat.xattrs = new Map([...stat.xattrs].filter(([, value]) => value.length > 0));
   if (node.type === "directory") node.entries.forEach(dropEmptyXattrs);
 }
 

@@ -28,7 +28,7 @@ export interface Inode {
   nid: number;
   readonly xattrs: Xattr[];
   /** Of a directory: all entries in byte order, with `.` and `..`. */
-  entries: Dirent[];
+  entries: readonly Dirent[];
 }
 
 export interface Dirent {
@@ -40,6 +40,7 @@ const UNLISTED = -1;
 const DOT = "." as ByteString;
 const DOT_DOT = ".." as ByteString;
 const EMPTY_FILE: LeafContent = { type: "inline", data: new Uint8Array(0) };
+const NO_ENTRIES: readonly Dirent[] = [];
 const NO_VERITY = "" as ByteString;
 
 /** The inodes in image order, and the table of their xattrs. Errors name the path. */
@@ -178,31 +179,26 @@ class Collector {
   }
 
   #create(stat: Stat, fileType: FileType, content: Inode["content"], redirect?: ByteString): Inode {
-    const xattrs: Xattr[] = [];
-    if (content.type === "external" || content.type === "sparse") {
-      this.#tellOverlay(xattrs, content, redirect);
-    }
+    const xattrs = this.#overlayXattrs(content, redirect);
     if (stat.xattrs.size > 0) {
       for (const name of [...stat.xattrs.keys()].sort()) {
         const value = fromBytes(stat.xattrs.get(name)!);
         xattrs.push(this.xattrs.use(escapeXattrName(name), value));
       }
     }
-    return { stat, fileType, content, nlink: 0, index: UNLISTED, nid: 0, xattrs, entries: [] };
+    const entries = NO_ENTRIES;
+    return { stat, fileType, content, nlink: 0, index: UNLISTED, nid: 0, xattrs, entries };
   }
 
   /** What tells overlayfs where a file's content is: the object of its digest, or what `redirect` says. */
-  #tellOverlay(
-    xattrs: Xattr[],
-    content: Extract<LeafContent, { type: "external" | "sparse" }>,
-    redirect: ByteString | undefined,
-  ): void {
-    const verity = content.type === "external" && content.verity;
-    const demand = verity ? metacopy(content.digest) : NO_VERITY;
-    xattrs.push(this.xattrs.use(XATTR.metacopy, demand));
-    if (content.type === "sparse") return;
-    const target = redirect ?? objectRedirect(content.digest);
-    if (target !== "") xattrs.push(this.xattrs.use(XATTR.redirect, target));
+  #overlayXattrs(content: Inode["content"], redirect: ByteString | undefined): Xattr[] {
+    if (content.type === "sparse") return [this.xattrs.use(XATTR.metacopy, NO_VERITY)];
+    if (content.type !== "external") return [];
+    const { digest, verity } = content;
+    const demand = this.xattrs.use(XATTR.metacopy, verity ? metacopy(digest) : NO_VERITY);
+    const target = redirect ?? objectRedirect(digest);
+    // as they are written, arrays have room for no more: one that grows would have it for sixteen
+    return target === "" ? [demand] : [demand, this.xattrs.use(XATTR.redirect, target)];
   }
 
   #escapeWhiteout(inode: Inode): void {

@@ -11,7 +11,9 @@ const HEADER_SIZE = 4;
 /** The value that demands a digest. */
 export function metacopy(digest: Uint8Array): ByteString {
   const value = new Uint8Array(HEADER_SIZE + digest.length);
-  value.set(header(digest));
+  const hash = hashOfDigest(digest);
+  value[1] = value.length;
+  value[3] = hash === undefined ? 0 : VERITY_ALGORITHM[hash];
   value.set(digest, HEADER_SIZE);
   return fromBytes(value);
 }
@@ -25,11 +27,5 @@ export function objectRedirect(digest: Uint8Array): ByteString {
 export function parseMetacopy(value: Uint8Array): Uint8Array | undefined {
   const digest = value.subarray(HEADER_SIZE);
   if (hashOfDigest(digest) === undefined) return undefined;
-  return header(digest).every((byte, i) => byte === value[i]) ? digest : undefined;
-}
-
-function header(digest: Uint8Array): Uint8Array {
-  const hash = hashOfDigest(digest);
-  const algorithm = hash === undefined ? 0 : VERITY_ALGORITHM[hash];
-  return new Uint8Array([0, HEADER_SIZE + digest.length, 0, algorithm]);
+  return fromBytes(value) === metacopy(digest) ? digest : undefined;
 }

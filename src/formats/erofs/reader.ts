@@ -1,7 +1,16 @@
 /** Reads EROFS images of composefs back into trees. */
 import { type ByteString, display, fromBytes } from "../bytestring.ts";
 import { digestOfObjectPath } from "../digest.ts";
-import type { Directory, Leaf, LeafContent, Node, Stat, Tree } from "../tree.ts";
+import {
+  type Directory,
+  type Leaf,
+  type LeafContent,
+  NO_XATTRS,
+  type Node,
+  type Stat,
+  type Tree,
+  type Xattrs,
+} from "../tree.ts";
 import { ErofsImage, imageError, type StoredInode } from "./image.ts";
 import { FILE_TYPE, LAYOUT, MAX_INLINE_V2, MAX_SYMLINK, MAX_SYMLINK_V2 } from "./layout.ts";
 import { parseMetacopy } from "./metacopy.ts";
@@ -165,7 +174,7 @@ class Reader {
 
 /** Still without xattrs. */
 function bareStat({ mode, uid, gid, mtimeSec, mtimeNsec }: StoredInode): Stat {
-  return { mode, uid, gid, mtimeSec, mtimeNsec, xattrs: new Map() };
+  return { mode, uid, gid, mtimeSec, mtimeNsec, xattrs: NO_XATTRS };
 }
 
 /** Such a file, and no other, is written for a whiteout. */
@@ -193,7 +202,8 @@ function without(xattrs: readonly StoredXattr[], markers: readonly MarkerXattr[]
 }
 
 /** The file's own xattrs, under the names that it has. */
-function ownXattrs(stored: readonly StoredXattr[]): Map<ByteString, Uint8Array> {
+function ownXattrs(stored: readonly StoredXattr[]): Xattrs {
+  if (stored.length === 0) return NO_XATTRS;
   const xattrs = new Map<ByteString, Uint8Array>();
   for (const { name, value, offset } of stored) {
     const own = unescapeXattrName(name);

@@ -43,6 +43,8 @@ export type MemberType =
   | "directory"
   | "fifo";
 
+const NO_OVERRIDES: PaxOverrides = { xattrs: new Map() };
+
 /** Meaning of the type letters of members; others are unknown. */
 export const MEMBER_TYPES: ReadonlyMap<string, MemberType> = new Map([
   ["0", "file"],
@@ -139,8 +141,7 @@ export class MemberReader {
   #member(block: Uint8Array, header: TarHeader, offset: number): TarMember {
     const stat = parseHeaderStat(block, header.format, offset);
     const extended = this.#extensions.get("extended header");
-    const pax: PaxOverrides =
-      extended === undefined ? { xattrs: new Map() } : parsePax(extended.body, extended.at);
+    const pax = extended === undefined ? NO_OVERRIDES : parsePax(extended.body, extended.at);
     const start = this.#start ?? offset;
     const path = pax.path ?? this.#longName("long name") ?? header.name;
     const linkTarget = pax.linkPath ?? this.#longName("long link name") ?? header.linkName;

@@ -6,10 +6,12 @@ import {
   type Directory,
   type Leaf,
   type LeafContent,
+  NO_XATTRS,
   type Node,
   type Stat,
   sortedEntries,
   type Tree,
+  type Xattrs,
 } from "../tree.ts";
 import type { Labels, Place } from "./labels.ts";
 import { type ReadContent, readPolicy } from "./policy.ts";
@@ -37,7 +39,7 @@ const TYPES: Readonly<Record<LeafContent["type"], FileType>> = {
 export function relabel(tree: Tree, read: ReadContent): void {
   const labels = readPolicy(tree, read);
   if (labels === undefined) {
-    forEachStat(tree, (stat) => stat.xattrs.delete(XATTR));
+    forEachStat(tree, (stat) => setLabel(stat, undefined));
     return;
   }
   const labelled = new Map<Leaf, Uint8Array | undefined>();
@@ -52,7 +54,7 @@ export function relabel(tree: Tree, read: ReadContent): void {
         labelled.set(node, label);
         setLabel(node.stat, label);
       } else if (labelled.get(node) !== label) {
-        const own = { ...node, stat: { ...node.stat, xattrs: new Map(node.stat.xattrs) } };
+        const own = { ...node, stat: { ...node.stat } };
         setLabel(own.stat, label);
         parent.entries.set(name, own);
       }
@@ -62,9 +64,22 @@ export function relabel(tree: Tree, read: ReadContent): void {
   }
 }
 
+/** Most inodes have no other xattr: those that have the same label share it. */
+const onlyLabel = new WeakMap<Uint8Array, Xattrs>();
+
 function setLabel(stat: Stat, label: Uint8Array | undefined): void {
-  if (label === undefined) stat.xattrs.delete(XATTR);
-  else stat.xattrs.set(XATTR, label);
+  if (stat.xattrs.size > (stat.xattrs.has(XATTR) ? 1 : 0)) {
+    const xattrs = new Map(stat.xattrs);
+    if (label === undefined) xattrs.delete(XATTR);
+    else xattrs.set(XATTR, label);
+    stat.xattrs = xattrs;
+  } else if (label === undefined) {
+    stat.xattrs = NO_XATTRS;
+  } else {
+    const xattrs = onlyLabel.get(label) ?? new Map([[XATTR, label]]);
+    onlyLabel.set(label, xattrs);
+    stat.xattrs = xattrs;
+  }
 }
 
 interface Visit {
