@@ -67,6 +67,17 @@ static int64_t open_flags(int64_t flags) {
 
 CALL(openat) { return RETRY(openat(INT(0), STRING(1), (int)open_flags(LONG(2)), (mode_t)INT(3))); }
 
+/* An open file once more, on the mount of another: by its handle, so whatever is mounted over it there. */
+CALL(open_by_handle_at) {
+  struct {
+    struct file_handle handle;
+    unsigned char rest[MAX_HANDLE_SZ];
+  } file = {.handle = {.handle_bytes = MAX_HANDLE_SZ}};
+  int mount_id;
+  int64_t result = RETRY(name_to_handle_at(INT(1), "", &file.handle, &mount_id, AT_EMPTY_PATH));
+  return result < 0 ? result : RETRY(open_by_handle_at(INT(0), &file.handle, (int)open_flags(LONG(2))));
+}
+
 /*
  * With `..` in a path under RESOLVE_BENEATH or RESOLVE_IN_ROOT, any rename or mount on the machine in the meantime makes
  * the kernel say EAGAIN: again, but not for ever.
@@ -245,6 +256,7 @@ const struct linux_call linux_calls[] = {
 #define ENTRY(name, signature) {#name, signature, call_##name}
   ENTRY(openat, "isii"),
   ENTRY(openat2, "islll"),
+  ENTRY(open_by_handle_at, "iil"),
   ENTRY(close, "i"),
   ENTRY(read, "ib"),
   ENTRY(pread, "ibl"),

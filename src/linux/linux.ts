@@ -95,6 +95,11 @@ export interface OpenHow {
 export interface Linux {
   openat(dirfd: Fd, path: Path, flags: number, mode?: number): Fd;
   openat2(dirfd: Fd, path: Path, how: OpenHow): Fd;
+  /**
+   * Opens the file or directory that `fd` is once more, by its handle (`name_to_handle_at`), on the mount that `mount` is
+   * on: of the same file system, but perhaps not hidden there by what is mounted over it. Needs `CAP_DAC_READ_SEARCH`.
+   */
+  open_by_handle_at(mount: Fd, fd: Fd, flags: number): Fd;
   close(fd: Fd): void;
   /** Reads at the file position, or at `position` (pread). Returns the number of bytes, 0 at the end. */
   read(fd: Fd, buffer: Uint8Array, position?: number): number;

@@ -10,6 +10,7 @@ type Long = number | bigint;
 export interface NativeCalls {
   openat(dirfd: number, path: Path, flags: number, mode: number): number;
   openat2(dirfd: number, path: Path, flags: Long, mode: Long, resolve: Long): number;
+  open_by_handle_at(mount: number, fd: number, flags: Long): number;
   close(fd: number): number;
   read(fd: number, buffer: Uint8Array): number;
   pread(fd: number, buffer: Uint8Array, position: Long): number;

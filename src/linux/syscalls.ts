@@ -81,6 +81,8 @@ export function createLinux(native: NativeCalls): Linux {
         dirfd,
         path,
       ),
+    open_by_handle_at: (mount, fd, flags) =>
+      checkFd(native.open_by_handle_at(mount, fd, flags), "open_by_handle_at", fd),
     close(fd) {
       checkFd(native.close(fd), "close", fd);
     },

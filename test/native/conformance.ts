@@ -507,6 +507,36 @@ const mounts: Case[] = [
     },
   },
   {
+    name: "open_by_handle_at reaches a file by another mount",
+    needsRoot: true,
+    run(linux, dir, path) {
+      linux.mkdirat(dir, "mnt", 0o755);
+      linux.mount("none", `${path}/mnt`, "tmpfs", 0, null);
+      linux.mkdirat(dir, "mnt/over", 0o755);
+      create(linux, dir, "mnt/over/file", "content");
+      linux.mount(`${path}/mnt/over`, `${path}/mnt/over`, null, K.MS_BIND, null);
+      const below = linux.openat(dir, "mnt", K.O_RDONLY | K.O_DIRECTORY);
+      const over = linux.openat(dir, "mnt/over", K.O_RDONLY | K.O_DIRECTORY);
+      const link = (from: Fd) => linux.linkat(from, "file", below, "link", 0);
+      equal(fails(() => link(over), "EXDEV", "linkat", "file -> link").errno, 18);
+      const same = linux.open_by_handle_at(below, over, K.O_RDONLY | K.O_DIRECTORY);
+      const mountId = (fd: Fd) => linux.statx(fd, "", K.AT_EMPTY_PATH).mountId;
+      equal([mountId(same), mountId(same) === mountId(over)], [mountId(below), false]);
+      link(same);
+      equal(read(linux, below, "link"), "content");
+      for (const fd of [same, over]) linux.close(fd);
+      fails(
+        () => linux.open_by_handle_at(below, same, 0),
+        "EBADF",
+        "open_by_handle_at",
+        `fd ${same}`,
+      );
+      linux.close(below);
+      linux.umount2(`${path}/mnt/over`, 0);
+      linux.umount2(`${path}/mnt`, 0);
+    },
+  },
+  {
     name: "setns leaves the mount namespace again",
     needsRoot: true,
     run(linux, dir, path) {

@@ -124,6 +124,21 @@ describe("a store", () => {
     expect(shared).toBe(stats.objectsStored - (stats.objectsReflinked > 0 ? 0 : 1));
   });
 
+  test("nor where the store is mounted over itself, as podman does it", async (ctx) => {
+    if (process.getuid!() !== 0) ctx.skip("only root may mount");
+    const root = store();
+    const { stats: before } = await pullFresh(`containers-storage:[${root}]x:1`);
+    const over = join(root, "overlay");
+    if (spawnSync("mount", ["--bind", over, over]).status !== 0)
+      ctx.skip("mount --bind is refused");
+    try {
+      const { stats } = await pullFresh(`containers-storage:[${root}]x:1`);
+      expect(stats).toEqual(before);
+    } finally {
+      unmount(root);
+    }
+  });
+
   test.each([
     ["x:1"],
     ["docker.io/library/x:1"],

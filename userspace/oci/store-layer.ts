@@ -45,9 +45,12 @@ export async function storeLayer(
   const layer = asIs ? new BlobImport(repository, diffId) : new LayerImport(repository, diffId);
   try {
     const pieces = decompress(source, compression);
-    if (files !== undefined && layer instanceof LayerImport)
-      await assembleLayer(repository.files.platform.linux, layer, pieces, files);
-    else for await (const chunk of pieces) layer.write(chunk);
+    if (files !== undefined && layer instanceof LayerImport) {
+      const { platform, root } = repository.files;
+      await assembleLayer(platform.linux, layer, pieces, files, root);
+    } else {
+      for await (const chunk of pieces) layer.write(chunk);
+    }
     // A decoder stops at the end of its data; what follows belongs to the layer's blob, too.
     for await (const _ of source);
     layer.finish();

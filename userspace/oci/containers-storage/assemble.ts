@@ -5,7 +5,9 @@
 import { type ByteString, display, toBytes } from "../../../src/formats/bytestring.ts";
 import { type TarSplitEntry, TarSplitReader } from "../../../src/formats/tar-split.ts";
 import {
+  AT_EMPTY_PATH,
   O_CLOEXEC,
+  O_DIRECTORY,
   O_NOFOLLOW,
   O_NONBLOCK,
   O_RDONLY,
@@ -24,7 +26,8 @@ export interface LayerFiles {
 }
 
 /**
- * Writes the archive to `layer`. `tarSplit` are the lines of its tar-split, in pieces of any size.
+ * Writes the archive to `layer`. `tarSplit` are the lines of its tar-split, in pieces of any size. `mount` is a descriptor
+ * of the file system that the contents go to.
  *
  * Throws an error that names the file, or the line, where they do not go together: a file that is not there, has another
  * size or checksum, or is none. Names are resolved as if the layer's directory were the root: nothing leads out of it.
@@ -34,11 +37,14 @@ export async function assembleLayer(
   layer: LayerImport,
   tarSplit: AsyncIterable<Uint8Array>,
   files: LayerFiles,
+  mount: Fd,
 ): Promise<void> {
+  const directory = openOnMount(linux, files.directory, mount);
+  const place = { directory: directory ?? files.directory, path: files.path };
   const reader = new TarSplitReader();
   const take = (entry: TarSplitEntry) => {
     if (entry.type === "segment") layer.write(entry.bytes);
-    else if (entry.size > 0) writeFile(linux, layer, entry, files);
+    else if (entry.size > 0) writeFile(linux, layer, entry, place);
   };
   try {
     for await (const chunk of tarSplit) for (const entry of reader.push(chunk)) take(entry);
@@ -46,6 +52,26 @@ export async function assembleLayer(
   } catch (error) {
     if (error instanceof FileError) throw error;
     throw new Error(`tar-split of ${files.path}`, { cause: error });
+  } finally {
+    if (directory !== undefined) linux.close(directory);
+  }
+}
+
+/**
+ * The directory as it is to be reached by another mount of its file system. Those who write stores mount them over
+ * themselves, and between two mounts no file can be linked. `undefined` where that is not so, or cannot be helped.
+ */
+function openOnMount(linux: Linux, directory: Fd, mount: Fd): Fd | undefined {
+  const is = linux.statx(directory, "", AT_EMPTY_PATH);
+  const wanted = linux.statx(mount, "", AT_EMPTY_PATH);
+  const sameDevice = is.devMajor === wanted.devMajor && is.devMinor === wanted.devMinor;
+  if (!sameDevice || is.mountId === wanted.mountId) return undefined;
+  try {
+    return linux.open_by_handle_at(mount, directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  } catch (error) {
+    // without the capability, or on a file system without handles
+    if (isErrno(error, "EPERM", "EOPNOTSUPP", "ESTALE", "EACCES", "ENOSYS")) return undefined;
+    throw error;
   }
 }
 
