@@ -3,6 +3,7 @@
  * what the image's arguments (`kargs.d`) have gained and lost, and with the new image's digest.
  */
 import { parseArgument, splitCmdline } from "../formats/cmdline.ts";
+import { applyKargChanges, kargChanges } from "../formats/kargs.ts";
 
 /** Whether an argument chooses the image. */
 export function isComposefsArgument(argument: string): boolean {
@@ -11,9 +12,8 @@ export function isComposefsArgument(argument: string): boolean {
 }
 
 /**
- * The next command line. `before` and `after` are the images' own arguments: what only `before` has goes (each one once,
- * by its exact text), what only `after` has is added, unless it is there. `composefs` comes where the old one was, else
- * last.
+ * The next command line. `before` and `after` are the images' own arguments: what only `before` has goes, what only `after` has
+ * is added, unless it is there. `composefs` comes where the old one was, else last.
  */
 export function nextOptions(
   options: string,
@@ -21,22 +21,12 @@ export function nextOptions(
   after: readonly string[],
   composefs: string,
 ): string {
-  const removed = before.filter((argument) => !after.includes(argument));
-  const added = after.filter((argument) => !before.includes(argument));
-  let placed = false;
-  const kept = splitCmdline(options).flatMap((argument) => {
-    if (isComposefsArgument(argument)) {
-      if (placed) return [];
-      placed = true;
-      return [composefs];
-    }
-    const gone = removed.indexOf(argument);
-    if (gone < 0) return [argument];
-    removed.splice(gone, 1);
-    return [];
-  });
-  const more = added.filter((argument) => !kept.includes(argument));
-  return [...kept, ...(placed ? [] : [composefs]), ...more].join(" ");
+  const kargs = splitCmdline(options);
+  const place = kargs.findIndex(isComposefsArgument);
+  const placed =
+    place < 0 ? [...kargs, composefs] : kargs.map((karg, i) => (i === place ? composefs : karg));
+  const others = placed.filter((karg) => karg === composefs || !isComposefsArgument(karg));
+  return applyKargChanges(others, kargChanges(before, after)).join(" ");
 }
 
 /** The argument for an image; `insecure`: it boots without fs-verity, too. */

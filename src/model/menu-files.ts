@@ -1,6 +1,7 @@
 /** The files of a planned boot menu. */
 import { type BlsEntry, serializeBlsEntry, setBlsSortKey } from "../formats/bls-entry.ts";
 import { joinBootCount, type Tries } from "../formats/boot-count.ts";
+import type { MenuEntry } from "./menu-entry.ts";
 import { entryNames, type PlannedEntry } from "./menu-plan.ts";
 
 /** A file of the directory of entries. */
@@ -44,4 +45,10 @@ export function menuFiles(
 function required(fresh: NewEntry | undefined, id: string): NewEntry {
   if (fresh === undefined) throw new Error(`there is no entry for ${id}`);
   return fresh;
+}
+
+/** What the menu is called by whose first entry is this one. */
+export function namesOfEntry({ bls, id }: MenuEntry): MenuNames {
+  const osId = /^bootc-(.+)-\d+$/.exec(bls.sortKey ?? "")?.[1] ?? "bootc";
+  return { osId, version: bls.version ?? id };
 }

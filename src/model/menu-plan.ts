@@ -112,14 +112,19 @@ export interface EntryNames {
 export function entryNames(count: number, osId: string, version: string): EntryNames[] {
   const width = `${count - 1}`.length;
   const number = (value: number) => `${value}`.padStart(width, "0");
-  const id = printable(osId);
   return Array.from({ length: count }, (_, place) => ({
-    fileName: `bootc_${id.replaceAll("-", "_")}-${printable(version).replaceAll("-", "_")}-${number(count - 1 - place)}`,
-    sortKey: `bootc-${id}-${number(place)}`,
+    fileName: `bootc_${inFileName(osId)}-${inFileName(version)}-${number(count - 1 - place)}`,
+    sortKey: `bootc-${inSortKey(osId)}-${number(place)}`,
   }));
 }
 
-/** What may stand in file names on FAT and in sort keys; a `+` would begin a boot counter. */
-function printable(text: string): string {
-  return text.replace(/[^A-Za-z0-9._~^-]/g, "_") || "_";
+const MAX_PART = 100;
+
+/** Loaders refuse other characters in names of entries; a `-` would end the part, a `+` begin a boot counter. */
+function inFileName(text: string): string {
+  return text.replace(/[^A-Za-z0-9._]/g, "_").slice(0, MAX_PART) || "_";
+}
+
+function inSortKey(text: string): string {
+  return text.replace(/[^A-Za-z0-9._~^-]/g, "_").slice(0, MAX_PART) || "_";
 }

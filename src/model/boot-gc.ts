@@ -1,0 +1,62 @@
+/** What of a machine's deployments nothing needs any more. */
+import type { Machine } from "./deployments.ts";
+
+/** How the tag of a deployment's image begins; then comes the digest of its manifest, `sha256:…`. */
+const TAG = "localhost/bootc-";
+
+export interface BootGarbage {
+  /** There is a staged menu that nothing belongs to. */
+  readonly stagedMenu: boolean;
+  /** There is a record of something that cannot be booted. */
+  readonly record: boolean;
+  /** Ids of deployments that cannot be booted, and have a state directory. */
+  readonly states: readonly string[];
+  /** Kernels that no entry boots. */
+  readonly artifacts: readonly string[];
+  readonly tags: TagChanges;
+  /** Images that must stay whatever the repository's references say. */
+  readonly roots: readonly string[];
+}
+
+export interface TagChanges {
+  /** Tags that are missing, with the digests of the manifests that they stand for. */
+  readonly add: readonly { readonly tag: string; readonly manifestDigest: string }[];
+  readonly remove: readonly string[];
+}
+
+/** The tag that keeps a deployment's image. */
+export function deploymentTag(manifestDigest: string): string {
+  return TAG + manifestDigest;
+}
+
+/**
+ * Decides what goes. `tags` are all tags of the repository, `manifests` the digests of the manifests that it has: others' tags
+ * stay.
+ */
+export function planGarbage(
+  machine: Machine,
+  tags: readonly string[],
+  manifests: ReadonlySet<string>,
+): BootGarbage {
+  const { leftovers, deployments } = machine;
+  const wanted = new Map(
+    deployments.flatMap(({ state }) => {
+      const manifestDigest = state?.origin?.manifestDigest;
+      if (manifestDigest === undefined) return [];
+      return [[deploymentTag(manifestDigest), manifestDigest] as const];
+    }),
+  );
+  return {
+    stagedMenu: leftovers.stagedMenu,
+    record: leftovers.record !== undefined,
+    states: leftovers.states,
+    artifacts: leftovers.artifacts,
+    tags: {
+      add: [...wanted]
+        .filter(([tag, manifest]) => !tags.includes(tag) && manifests.has(manifest))
+        .map(([tag, manifestDigest]) => ({ tag, manifestDigest })),
+      remove: tags.filter((tag) => tag.startsWith(TAG) && !wanted.has(tag)),
+    },
+    roots: deployments.map(({ id }) => id),
+  };
+}

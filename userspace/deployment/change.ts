@@ -1,0 +1,39 @@
+/** Changes of the boot menu that take effect at once: rollback, delete; and what is pinned. */
+import { setOriginPinned } from "../../src/formats/origin.ts";
+import type { Deployment, Machine } from "../../src/model/deployments.ts";
+import { menuFiles, namesOfEntry } from "../../src/model/menu-files.ts";
+import type { MenuPlan } from "../../src/model/menu-plan.ts";
+import { ENTRIES, STAGED_ENTRIES } from "../bootloader/boot-place.ts";
+import { readMenu, removeStagedEntries, replaceEntries } from "../bootloader/entries.ts";
+import type { Host } from "./host.ts";
+import { removeStagedRecord } from "./staged.ts";
+import { writeOrigin } from "./state.ts";
+
+/**
+ * Puts a planned menu in place. Nothing in it is new. If what is staged is among what is dropped, it is no longer staged
+ * before the menu changes.
+ *
+ * Order: the record, if it goes; the menu, by exchange, in the first place last; the staged menu, if it goes.
+ */
+export function changeMenu(host: Host, machine: Machine, { menu, dropped }: MenuPlan): void {
+  const { linux } = host;
+  const unstaged = machine.staged !== undefined && dropped.includes(machine.staged);
+  if (unstaged) removeStagedRecord(host);
+  const [first] = menu;
+  const files =
+    first?.entry === undefined ? [] : menuFiles(menu, namesOfEntry(first.entry), undefined);
+  for (const place of host.places.toReversed()) {
+    const { foreign } = readMenu(linux, place, ENTRIES, () => true) ?? { foreign: [] };
+    replaceEntries(linux, place, ENTRIES, files, foreign);
+  }
+  if (unstaged || machine.leftovers.stagedMenu) {
+    for (const place of host.places) removeStagedEntries(linux, place, STAGED_ENTRIES);
+  }
+}
+
+/** Pins a deployment, or ends that. A deployment without an origin file cannot be pinned. */
+export function setPinned(host: Host, { id, state }: Deployment, pinned: boolean): void {
+  const origin = state?.origin;
+  if (origin === undefined) throw new Error(`${id.slice(0, 12)} has no origin file to note it in`);
+  if (origin.pinned !== pinned) writeOrigin(host, id, setOriginPinned(origin, pinned));
+}

@@ -1,0 +1,82 @@
+/**
+ * Finalizes what is staged, when the machine shuts down: merges `/etc`, then puts the staged boot menu in place of the
+ * present one. Until that one atomic step the machine boots what it booted before.
+ */
+import { serializeBlsEntry } from "../../src/formats/bls-entry.ts";
+import { joinBootCount, splitBootCount } from "../../src/formats/boot-count.ts";
+import { withDirectory } from "../../src/linux/directories.ts";
+import { understand } from "../../src/model/deployments.ts";
+import type { EtcPlan, EtcStrategy } from "../../src/model/etc/merge.ts";
+import type { MenuEntry } from "../../src/model/menu-entry.ts";
+import type { MenuFile } from "../../src/model/menu-files.ts";
+import { ENTRIES, STAGED_ENTRIES } from "../bootloader/boot-place.ts";
+import { readMenu, removeStagedEntries, replaceEntries } from "../bootloader/entries.ts";
+import type { Repository } from "../repository/repository.ts";
+import { ETC_REPORT, mergeEtcInto } from "./etc/merge.ts";
+import type { EtcPlace } from "./etc/scan.ts";
+import { DEPLOY, type Host } from "./host.ts";
+import { imageEtc } from "./image-etc.ts";
+import { readImageTree } from "./image-facts.ts";
+import { observe } from "./observe.ts";
+import { removeStagedRecord } from "./staged.ts";
+
+export interface FinalizeOptions {
+  /** The machine's `/etc`. */
+  readonly etc: EtcPlace;
+  readonly strategy: EtcStrategy;
+}
+
+export type Finalized =
+  | { readonly done: true; readonly id: string; readonly etc: EtcPlan }
+  | { readonly done: false; readonly why: string };
+
+/**
+ * Finalizes what is staged and not only downloaded. Can be repeated after it failed, or was cut off, anywhere.
+ *
+ * Order: `/etc` of the new deployment, built aside and exchanged; the boot menu, by exchange, in the first place last; the
+ * staged menu and the record go.
+ */
+export function finalize(host: Host, repository: Repository, options: FinalizeOptions): Finalized {
+  const { seen } = observe(host, repository);
+  const { staged, booted } = understand(seen);
+  if (staged === undefined) return { done: false, why: "nothing is staged" };
+  if (staged.downloadOnly) return { done: false, why: "what is staged is only downloaded" };
+  if (booted === undefined) throw new Error("what runs is not in the boot menu");
+
+  const etcOf = (id: string) => ({
+    name: `/etc of ${id.slice(0, 12)}`,
+    tree: imageEtc(repository, readImageTree(repository, id)),
+  });
+  const places = { pristine: etcOf(booted.id), current: options.etc, next: etcOf(staged.id) };
+  const { linux, sysroot } = host;
+  const etc = withDirectory(linux, sysroot, `${DEPLOY}/${staged.id}`, (directory) =>
+    mergeEtcInto(linux, places, options.strategy, { directory, name: "etc", report: ETC_REPORT }),
+  );
+
+  const files = currentFiles(seen.stagedMenu ?? [], staged.id, seen.menu);
+  for (const place of host.places.toReversed()) {
+    const { foreign } = readMenu(linux, place, ENTRIES, () => true) ?? { foreign: [] };
+    replaceEntries(linux, place, ENTRIES, files, foreign);
+  }
+  for (const place of host.places) removeStagedEntries(linux, place, STAGED_ENTRIES);
+  removeStagedRecord(host);
+  return { done: true, id: staged.id, etc };
+}
+
+/**
+ * The staged menu as it is to be now: of what could be booted all the time, boots were counted since it was staged; and what
+ * was deleted since then is not to come back.
+ */
+export function currentFiles(
+  stagedMenu: readonly MenuEntry[],
+  stagedId: string,
+  menu: readonly MenuEntry[],
+): MenuFile[] {
+  return stagedMenu.flatMap((entry) => {
+    const live = menu.find(({ id }) => id === entry.id);
+    if (live === undefined && entry.id !== stagedId) return [];
+    const tries = entry.id === stagedId ? entry.tries : live!.tries;
+    const name = joinBootCount(splitBootCount(entry.fileName).name, tries);
+    return [{ name, bytes: serializeBlsEntry(entry.bls) }];
+  });
+}

@@ -1,0 +1,79 @@
+/** Removes what no deployment needs: kernels, state directories, tags, and then objects of the repository. */
+import { isDigest } from "../../src/formats/oci.ts";
+import { type BootGarbage, planGarbage } from "../../src/model/boot-gc.ts";
+import { type Machine, understand } from "../../src/model/deployments.ts";
+import { artifactName } from "../../src/model/menu-entry.ts";
+import { STAGED_ENTRIES } from "../bootloader/boot-place.ts";
+import { removeStagedEntries } from "../bootloader/entries.ts";
+import { listKernels, removeKernel, removeUnfinishedKernels } from "../bootloader/kernels.ts";
+import { listTags, tagImage, untagImage } from "../oci/image.ts";
+import { MANIFEST_PREFIX } from "../oci/streams.ts";
+import { collectGarbage, type GcResult } from "../repository/gc.ts";
+import type { Repository } from "../repository/repository.ts";
+import type { Host } from "./host.ts";
+import { observe } from "./observe.ts";
+import { removeStagedRecord } from "./staged.ts";
+import { removeState } from "./state.ts";
+
+/** Decides what goes. Writes nothing. */
+export function planCollection(repository: Repository, machine: Machine): BootGarbage {
+  const manifests = repository
+    .listStreams()
+    .filter((name) => name.startsWith(MANIFEST_PREFIX))
+    .map((name) => name.slice(MANIFEST_PREFIX.length))
+    .filter(isDigest);
+  return planGarbage(
+    machine,
+    listTags(repository).map(({ tag }) => tag),
+    new Set(manifests),
+  );
+}
+
+/** A plan for people, a step a line; empty if there is nothing to do. */
+export function describeCollection(garbage: BootGarbage): string[] {
+  const { tags } = garbage;
+  return [
+    ...(garbage.record ? ["remove the record of what was staged"] : []),
+    ...(garbage.stagedMenu ? ["remove the staged boot menu that nothing belongs to"] : []),
+    ...garbage.artifacts.map((name) => `remove kernel ${name.slice(0, 12)}`),
+    ...garbage.states.map((id) => `remove state of ${id.slice(0, 12)}`),
+    ...tags.add.map(({ tag }) => `tag ${tag}`),
+    ...tags.remove.map((tag) => `untag ${tag}`),
+  ];
+}
+
+/**
+ * Carries out a plan on the boot partitions and the state, not on objects. Nothing here is needed by what can be booted.
+ *
+ * Order: the record; the staged menu; kernels; state directories; tags.
+ */
+export function collectBootFiles(host: Host, repository: Repository, garbage: BootGarbage): void {
+  const { linux } = host;
+  if (garbage.record) removeStagedRecord(host);
+  for (const place of host.places) {
+    if (garbage.stagedMenu) removeStagedEntries(linux, place, STAGED_ENTRIES);
+    removeUnfinishedKernels(linux, place);
+    const present = new Set(listKernels(linux, place).map(({ name }) => name));
+    for (const artifact of garbage.artifacts) {
+      // a name without the prefix is none that this program or today's bootc has given
+      const name = artifactName(artifact);
+      if (present.has(name)) removeKernel(linux, place, name);
+    }
+  }
+  for (const id of garbage.states) removeState(host, id);
+  for (const { tag, manifestDigest } of garbage.tags.add) {
+    tagImage(repository, manifestDigest, tag);
+  }
+  for (const tag of garbage.tags.remove) untagImage(repository, tag);
+}
+
+/** All of it: the plan anew, boot files, state and tags, then the repository's objects. Waits for who uses the repository. */
+export function collect(host: Host, repository: Repository, onWait?: () => void): GcResult {
+  const machine = understand(observe(host, repository).seen);
+  const garbage = planCollection(repository, machine);
+  collectBootFiles(host, repository, garbage);
+  const present = new Set(repository.listImages());
+  const running = host.running === undefined ? [] : [host.running.id];
+  const roots = [...new Set([...garbage.roots, ...running])].filter((id) => present.has(id));
+  return collectGarbage(repository, { roots, ...(onWait === undefined ? {} : { onWait }) });
+}

@@ -1,0 +1,237 @@
+/**
+ * Stages a deployment of an image that is in the repository: all that it takes to boot it is put in place, but the boot
+ * menu stays as it is until the machine shuts down (see `finalize.ts`).
+ *
+ * `planStage` decides, and writes nothing but the image itself; `stage` does it. After a power failure at any moment the
+ * machine boots what it booted before: what is half done is in no menu, and the next command that writes removes it.
+ */
+import { newBlsEntry } from "../../src/formats/bls-entry.ts";
+import type { Tries } from "../../src/formats/boot-count.ts";
+import { fromText, toBytes } from "../../src/formats/bytestring.ts";
+import { toHex } from "../../src/formats/digest.ts";
+import {
+  formatOrigin,
+  newOrigin,
+  type Origin,
+  type OriginImage,
+  setOriginKargs,
+} from "../../src/formats/origin.ts";
+import type { OsLabel } from "../../src/formats/os-release.ts";
+import {
+  makeDirectories,
+  removeTree,
+  replaceFile,
+  TEMPORARY,
+  withDirectory,
+} from "../../src/linux/directories.ts";
+import { HintedError } from "../../src/linux/hint.ts";
+import { deploymentTag } from "../../src/model/boot-gc.ts";
+import type { Machine } from "../../src/model/deployments.ts";
+import { seeThrough } from "../../src/model/etc/see-through.ts";
+import type { EtcDirectory } from "../../src/model/etc/tree.ts";
+import { composefsArgument, nextOptions } from "../../src/model/kargs.ts";
+import { artifactName } from "../../src/model/menu-entry.ts";
+import { menuFiles } from "../../src/model/menu-files.ts";
+import { type MenuPlan, planNew } from "../../src/model/menu-plan.ts";
+import { type BootPlace, ENTRIES, STAGED_ENTRIES } from "../bootloader/boot-place.ts";
+import { readMenu, removeStagedEntries, replaceEntries } from "../bootloader/entries.ts";
+import { findKernel, removeUnfinishedKernels, writeKernel } from "../bootloader/kernels.ts";
+import { commitImages, imageTree } from "../oci/commit.ts";
+import { type StoredImage, tagImage } from "../oci/image.ts";
+import type { Repository } from "../repository/repository.ts";
+import { buildEtc } from "./etc/build.ts";
+import { DEPLOY, type Host, SHARED_VAR } from "./host.ts";
+import { imageEtc } from "./image-etc.ts";
+import { type BootableKernel, kargsOf, kernelOf, labelOf, readImageTree } from "./image-facts.ts";
+import { removeStagedRecord, writeStagedRecord } from "./staged.ts";
+import { originName } from "./state.ts";
+
+const DIRECTORY_MODE = 0o755;
+const ORIGIN_MODE = 0o644;
+/** So often a new deployment is tried before the one before it is booted again. */
+const TRIES: Tries = { left: 3, done: 0 };
+
+export interface StageRequest {
+  /** Where later upgrades come from. */
+  readonly reference: OriginImage;
+  /** How many deployments there are to be besides pinned ones, at least 2. */
+  readonly keep: number;
+  /** Only downloaded: it is not finalized before it is unlocked. */
+  readonly locked: boolean;
+  /** Whether its boots are counted until one of them went well. */
+  readonly counted: boolean;
+  /** The kernel's arguments where no deployment runs that has some. */
+  readonly options?: string;
+}
+
+/** What staging will do. */
+export interface StagePlan {
+  readonly id: string;
+  readonly label: OsLabel;
+  readonly kernel: BootableKernel;
+  /** The kernel's command line. */
+  readonly options: string;
+  readonly origin: Origin;
+  /** `/etc` of the image. */
+  readonly etc: EtcDirectory;
+  readonly menu: MenuPlan;
+  readonly tries: Tries | undefined;
+  readonly locked: boolean;
+}
+
+/** Decides how an image is staged. Writes the image's filesystem to the repository, and nothing else. */
+export function planStage(
+  host: Host,
+  repository: Repository,
+  machine: Machine,
+  image: StoredImage,
+  request: StageRequest,
+): StagePlan {
+  const id = toHex(
+    commitImages(repository, image, { bootable: true }).find(({ bootable }) => bootable)!.digest,
+  );
+  const twin = machine.deployments.find((one) => one.id === id);
+  if (twin !== undefined) {
+    throw new HintedError(
+      `the image has the same fs-verity digest as the ${twin.slot} deployment ${id.slice(0, 12)}`,
+      "cfsboot switch --in-place makes that deployment follow another reference",
+    );
+  }
+  const tree = imageTree(repository, image, { bootable: true });
+  const kernel = kernelOf(repository, tree);
+  const label = labelOf(repository, tree);
+  const architecture = image.config.document?.architecture ?? "";
+  const { booted } = machine;
+  const before =
+    booted === undefined
+      ? []
+      : kargsOf(repository, readImageTree(repository, booted.id), architecture);
+  const options = nextOptions(
+    booted?.entry.bls.options ?? request.options ?? "",
+    before,
+    kargsOf(repository, tree, architecture),
+    composefsArgument(id, host.running?.insecure ?? repository.insecure),
+  );
+  const origin = newOrigin({
+    image: request.reference,
+    bootType: "bls",
+    bootDigest: kernel.digest,
+    manifestDigest: manifestOf(image),
+  });
+  const local = booted?.state?.origin?.kargs;
+  return {
+    id,
+    label,
+    kernel,
+    options,
+    origin: local === undefined ? origin : setOriginKargs(origin, local),
+    etc: seeThrough(imageEtc(repository, tree)).tree,
+    menu: planNew(machine, id, request.keep),
+    tries: request.counted && host.loader === "systemd-boot" ? TRIES : undefined,
+    locked: request.locked,
+  };
+}
+
+function manifestOf({ manifest, name }: StoredImage): string {
+  if (manifest === undefined) throw new Error(`image ${name}: expected it by its manifest`);
+  return manifest.digest;
+}
+
+/** A plan for people, a step a line. */
+export function describeStage(plan: StagePlan): string[] {
+  const short = plan.id.slice(0, 12);
+  const steps = [
+    `write kernel ${plan.kernel.release} and its initramfs (${plan.kernel.size} bytes), unless they are there`,
+    `write the state of ${short}: /etc of the image, link to the shared /var, origin`,
+    `stage the boot menu: ${plan.menu.menu.map(({ id }) => id.slice(0, 12)).join(", ")}`,
+    plan.locked ? `record ${short} as downloaded` : `record ${short} as staged`,
+  ];
+  for (const { id, slot } of plan.menu.dropped) {
+    steps.push(`drop the ${slot} deployment ${id.slice(0, 12)}`);
+  }
+  return steps;
+}
+
+/**
+ * Carries out a plan.
+ *
+ * Order: the tag that keeps the image; the old record goes, if there is one; the kernel; the state directory; the staged menu;
+ * the record. Each is durable before the next.
+ */
+export function stage(host: Host, repository: Repository, plan: StagePlan): void {
+  keepImage(repository, plan);
+  removeStagedRecord(host);
+  const artifact = placeKernel(host, plan);
+  writeState(host, plan);
+  writeMenu(host, plan, artifact, STAGED_ENTRIES);
+  writeStagedRecord(host, { id: plan.id, locked: plan.locked });
+}
+
+/** As `stage`, but the menu is changed at once: where no system runs. */
+export function deploy(host: Host, repository: Repository, plan: StagePlan): void {
+  keepImage(repository, plan);
+  const artifact = placeKernel(host, plan);
+  writeState(host, plan);
+  writeMenu(host, plan, artifact, ENTRIES);
+}
+
+function keepImage(repository: Repository, { origin: { manifestDigest } }: StagePlan): void {
+  if (manifestDigest === undefined) return;
+  tagImage(repository, manifestDigest, deploymentTag(manifestDigest));
+}
+
+/** Makes sure that every place has the kernel. Returns the artifact that it is kept under. */
+function placeKernel(host: Host, { id, kernel }: StagePlan): string {
+  const { linux, places } = host;
+  const shared = findKernel(linux, places[0], kernel.digest)?.artifact ?? id;
+  for (const place of places) {
+    removeUnfinishedKernels(linux, place);
+    if (findKernel(linux, place, kernel.digest)?.artifact === shared) continue;
+    writeKernel(linux, place, shared, kernel.source, kernel.digest);
+  }
+  return shared;
+}
+
+/** Makes the state directory, as a whole: it gets its name when it is complete and durable. */
+function writeState({ linux, sysroot }: Host, { id, etc, origin }: StagePlan): void {
+  makeDirectories(linux, sysroot, DEPLOY, DIRECTORY_MODE);
+  makeDirectories(linux, sysroot, SHARED_VAR, DIRECTORY_MODE);
+  withDirectory(linux, sysroot, DEPLOY, (deploy) => {
+    const temporary = `${id}${TEMPORARY}`;
+    removeTree(linux, deploy, temporary);
+    linux.mkdirat(deploy, temporary, DIRECTORY_MODE);
+    withDirectory(linux, deploy, temporary, (directory) => {
+      buildEtc(linux, directory, "etc", etc);
+      linux.symlinkat(`../../${SHARED_VAR.slice("state/".length)}`, directory, "var");
+      const text = toBytes(fromText(formatOrigin(origin)));
+      replaceFile(linux, directory, originName(id), text, ORIGIN_MODE);
+      linux.syncfs(directory);
+    });
+    removeTree(linux, deploy, id); // what a deployment of the same image has left
+    linux.renameat2(deploy, temporary, deploy, id, 0);
+    linux.fsync(deploy);
+  });
+}
+
+function writeMenu(host: Host, plan: StagePlan, artifact: string, path: string): void {
+  const { linux } = host;
+  const version = plan.label.version ?? plan.id;
+  for (const place of host.places) {
+    const directory = `${place.prefix}${artifactName(artifact)}`;
+    const bls = newBlsEntry({
+      title: plan.label.title ?? plan.id,
+      version,
+      kernel: { key: "linux", path: `${directory}/vmlinuz` },
+      initrds: [`${directory}/initrd`],
+      options: plan.options,
+    });
+    const names = { osId: plan.label.osId, version };
+    const files = menuFiles(plan.menu.menu, names, { bls, tries: plan.tries });
+    replaceEntries(linux, place, path, files, foreignOf(host, place));
+    if (path === ENTRIES) removeStagedEntries(linux, place, STAGED_ENTRIES);
+  }
+}
+
+function foreignOf({ linux }: Host, place: BootPlace) {
+  return readMenu(linux, place, ENTRIES, () => true)?.foreign ?? [];
+}

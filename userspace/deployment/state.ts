@@ -1,0 +1,93 @@
+/** State directories of deployments: `/etc`, the link to the shared `/var`, and the origin file. */
+import { fromBytes, fromText, toBytes, toText } from "../../src/formats/bytestring.ts";
+import { hashOfHexLength } from "../../src/formats/digest.ts";
+import { formatOrigin, type Origin, parseOrigin } from "../../src/formats/origin.ts";
+import { DT_DIR } from "../../src/linux/constants.ts";
+import { removeTree, replaceFile, withDirectory } from "../../src/linux/directories.ts";
+import { readFile } from "../../src/linux/files.ts";
+import { isErrno, type Linux } from "../../src/linux/linux.ts";
+import type { StateDirectory } from "../../src/model/deployments.ts";
+import { DEPLOY, type Host } from "./host.ts";
+
+const MAX_ORIGIN = 1 << 16;
+const ORIGIN_MODE = 0o644;
+
+/** The name of an origin file in its directory. */
+export function originName(id: string): string {
+  return `${id}.origin`;
+}
+
+/** All state directories, sorted by id. */
+export function readStates({ linux, sysroot }: Host): StateDirectory[] {
+  const ids = ifThere(() =>
+    withDirectory(linux, sysroot, DEPLOY, (directory) =>
+      linux.readdir(directory).flatMap(({ name, type }) => {
+        const id = toText(name);
+        return id !== undefined && type === DT_DIR && isId(id) ? [id] : [];
+      }),
+    ),
+  );
+  return (ids ?? []).sort().map((id) => readState(linux, sysroot, id));
+}
+
+function isId(name: string): boolean {
+  return /^[0-9a-f]+$/.test(name) && hashOfHexLength(name.length) !== undefined;
+}
+
+function readState(linux: Linux, sysroot: number, id: string): StateDirectory {
+  return withDirectory(linux, sysroot, `${DEPLOY}/${id}`, (directory) => {
+    const problems: string[] = [];
+    for (const name of ["etc", "var"]) {
+      try {
+        linux.faccessat(directory, name, 0);
+      } catch (error) {
+        if (!isErrno(error, "ENOENT")) throw error;
+        problems.push(`its state has no ${name}`);
+      }
+    }
+    const name = originName(id);
+    let origin: Origin | undefined;
+    try {
+      const text = toText(fromBytes(readFile(linux, directory, name, MAX_ORIGIN)));
+      if (text === undefined) problems.push(`${name} is not UTF-8`);
+      else origin = parseOrigin(text);
+      problems.push(...(origin?.problems ?? []).map((problem) => `${name}: ${problem}`));
+    } catch (error) {
+      const absent = isErrno(error, "ENOENT");
+      problems.push(absent ? `it has no ${name}` : `${name}: ${(error as Error).message}`);
+    }
+    return { id, origin, problems };
+  });
+}
+
+/** Writes a deployment's origin in place of the one that it has. */
+export function writeOrigin({ linux, sysroot }: Host, id: string, origin: Origin): void {
+  withDirectory(linux, sysroot, `${DEPLOY}/${id}`, (directory) => {
+    const bytes = toBytes(fromText(formatOrigin(origin)));
+    replaceFile(linux, directory, originName(id), bytes, ORIGIN_MODE);
+  });
+}
+
+/** Removes a state directory with the `/etc` in it; false if there is none. The shared `/var` stays. */
+export function removeState({ linux, sysroot }: Host, id: string): boolean {
+  if (!isId(id)) throw new Error(`${id} is not a deployment's id`);
+  return (
+    ifThere(() =>
+      withDirectory(linux, sysroot, DEPLOY, (directory) => {
+        const removed = removeTree(linux, directory, id);
+        linux.fsync(directory);
+        return removed;
+      }),
+    ) ?? false
+  );
+}
+
+/** What `action` returns; `undefined` if what it looks for is not there. */
+export function ifThere<T>(action: () => T): T | undefined {
+  try {
+    return action();
+  } catch (error) {
+    if (isErrno(error, "ENOENT")) return undefined;
+    throw error;
+  }
+}
