@@ -139,6 +139,15 @@ export function isSplitstream(start: Uint8Array): boolean {
   return headerOf(start) !== undefined;
 }
 
+/** The content type of the splitstream that begins with these bytes; `undefined` if they do not tell. */
+export function contentTypeOf(start: Uint8Array): bigint | undefined {
+  const header = headerOf(start);
+  if (header === undefined || start.length < HEADER_SIZE) return undefined;
+  const view = new DataView(start.buffer, start.byteOffset, start.byteLength);
+  const at = view.getBigUint64(header.info, true) + BigInt(INFO.contentType);
+  return at + 8n <= BigInt(start.length) ? view.getBigUint64(Number(at), true) : undefined;
+}
+
 function headerOf(bytes: Uint8Array): typeof HEADER | typeof OLD_HEADER | undefined {
   const isAt = (at: number) => fromBytes(bytes.subarray(at, at + MAGIC.length)) === MAGIC;
   if (isAt(HEADER.magic)) return HEADER;

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { CONTENT_TYPES } from "../../src/formats/splitstream.ts";
+import { streamContent } from "../../userspace/oci/content.ts";
 import { checkImages } from "../../userspace/oci/fsck.ts";
 import { openImage } from "../../userspace/oci/image.ts";
 import { openLayout } from "../../userspace/oci/layout.ts";
@@ -11,6 +12,7 @@ import { listImages } from "../../userspace/oci/list.ts";
 import { type PullResult, pull } from "../../userspace/oci/pull.ts";
 import { describeReferrers, listReferrers, listSubjects } from "../../userspace/oci/referrers.ts";
 import { removeImage } from "../../userspace/oci/remove.ts";
+import { checkRepository } from "../../userspace/repository/fsck.ts";
 import { collectGarbage } from "../../userspace/repository/gc.ts";
 import { initRepository } from "../../userspace/repository/init.ts";
 import { openRepository, type Repository } from "../../userspace/repository/repository.ts";
@@ -119,6 +121,58 @@ describe("an artifact", () => {
       "an artifact, whose config is application/vnd.oci.empty.v1+json; only a container image can be bootable",
     );
     expect(repository.listStreams()).toEqual([]);
+  });
+});
+
+describe("an artifact's blob that is also a container image's layer", () => {
+  const archive = tar([
+    { path: "usr/" },
+    { path: "usr/a", data: "a".repeat(1000) },
+    { path: "usr/small", data: "small" },
+    { path: "boot/" },
+    { path: "sysroot/" },
+  ]);
+  const of = image([{ tar: archive, compression: "gzip" }]);
+  const TAR = "application/vnd.oci.image.layer.v1.tar";
+  const blobOf = artifact([archive.toString("latin1")], { layerType: TAR });
+
+  test.each(["artifact", "image"])("can be read as both; first comes the %s", async (first) => {
+    expect(blobOf.layers[0]!.digest).toBe(of.diffIds[0]);
+    const alone = await pullImage("alone", of, true);
+    removeImage(repository, "alone");
+    collectGarbage(repository);
+    expect(repository.listStreams()).toEqual([]);
+
+    const pulls = [() => pullImage("artifact", blobOf), () => pullImage("image", of, true)];
+    if (first === "image") pulls.reverse();
+    for (const pull of pulls) await pull();
+    await pullImage("again", of, true);
+    const check = () => {
+      expect(checkImages(repository).findings).toEqual([]);
+      expect(checkRepository(repository).findings).toEqual([]);
+    };
+    check();
+    const again = await pullImage("image", of, true);
+    expect([again.image, again.bootImage]).toEqual([alone.image, alone.bootImage]);
+    expect(again.layers).toMatchObject([{ present: true }]);
+    const [blobLayer] = openImage(repository, "artifact").layers;
+    const bytes = streamContent(repository, repository.readStreamObject(blobLayer!.stream));
+    expect(Buffer.concat([...bytes]).equals(archive)).toBe(true);
+
+    // Each goes without the other.
+    collectGarbage(repository);
+    check();
+    removeImage(repository, "artifact");
+    collectGarbage(repository);
+    check();
+    expect((await pullImage("image", of, true)).layers).toMatchObject([{ present: true }]);
+    await pullImage("artifact", blobOf);
+    for (const name of ["image", "again"]) removeImage(repository, name);
+    collectGarbage(repository);
+    check();
+    const left = openImage(repository, "artifact").layers[0]!;
+    const rest = streamContent(repository, repository.readStreamObject(left.stream));
+    expect(Buffer.concat([...rest]).equals(archive)).toBe(true);
   });
 });
 

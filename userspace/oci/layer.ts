@@ -5,6 +5,7 @@ import { CONTENT_TYPES, SplitstreamWriter } from "../../src/formats/splitstream.
 import { TarSplitter } from "../../src/formats/tar/splitter.ts";
 import { AT_EMPTY_PATH } from "../../src/linux/constants.ts";
 import type { Fd } from "../../src/linux/linux.ts";
+import { isProblem } from "../repository/errors.ts";
 import { readContent } from "../repository/file-content.ts";
 import type { ObjectWriter, Repository, StoredObject } from "../repository/repository.ts";
 import { zstd } from "../zstd.ts";
@@ -41,9 +42,37 @@ export function addStats(to: ImportStats, more: ImportStats): void {
   for (const key of Object.keys(to) as (keyof ImportStats)[]) to[key] += more[key];
 }
 
-/** The name of a layer's stream. `diffId` is the digest of the uncompressed tar. */
+/** The name of a layer's stream. `diffId` is the digest of the uncompressed tar; of an artifact's layer, that of the blob. */
 export function layerContentId(diffId: string): string {
   return `oci-layer-${diffId}`;
+}
+
+/** Its name where an artifact, whose blob is the same tar, was first and has a stream of another kind by that name. */
+function tarContentId(diffId: string): string {
+  return `${layerContentId(diffId)}.tar`;
+}
+
+/**
+ * The stream of a layer, if it is there. A container image's is one of a tar; for an artifact, `asIs`, any stream will do
+ * that stands for the bytes.
+ */
+export function findLayer(
+  repository: Repository,
+  diffId: string,
+  asIs: boolean,
+): Uint8Array | undefined {
+  const stream = repository.streamObject(layerContentId(diffId));
+  if (stream !== undefined && (asIs || !isBlob(repository, stream))) return stream;
+  return asIs ? undefined : repository.streamObject(tarContentId(diffId));
+}
+
+function isBlob(repository: Repository, stream: Uint8Array): boolean {
+  try {
+    return repository.streamType(stream) === CONTENT_TYPES["oci-blob"];
+  } catch (error) {
+    if (isProblem(error, "corrupt")) return false; // who reads all of it says so
+    throw error;
+  }
 }
 
 /**
@@ -150,9 +179,11 @@ export class LayerImport {
       throw new Error(
         `has the digest ${digest} when decompressed; the config states the diff_id ${this.#diffId}`,
       );
-    return this.#repository.writeStream(layerContentId(this.#diffId), this.#stream.finish(), {
-      existing: "keep",
-    });
+    const bytes = this.#stream.finish();
+    const keep = { existing: "keep" } as const;
+    const stream = this.#repository.writeStream(layerContentId(this.#diffId), bytes, keep);
+    if (!isBlob(this.#repository, stream)) return stream;
+    return this.#repository.writeStream(tarContentId(this.#diffId), bytes, keep);
   }
 
   /** Drops what is unfinished. Does nothing after `finish`. */

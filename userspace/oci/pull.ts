@@ -20,7 +20,7 @@ import type { Repository } from "../repository/repository.ts";
 import { commitImages, completeRewrites } from "./commit.ts";
 import { openImage, type StoredImage, tagImage } from "./image.ts";
 import { importLayers, type LayerProgress, type LayerWork } from "./import-layers.ts";
-import { type ImportStats, layerContentId } from "./layer.ts";
+import { findLayer, type ImportStats, layerContentId } from "./layer.ts";
 import { addReferrer } from "./referrers.ts";
 import { resolveManifest } from "./resolve.ts";
 import {
@@ -202,7 +202,7 @@ function missingLayers(
   const work = new Map<string, LayerWork>();
   for (const [index, descriptor] of manifest.layers.entries()) {
     const diffId = diffIds[index]!;
-    if (work.has(diffId) || repository.streamObject(layerContentId(diffId)) !== undefined) continue;
+    if (work.has(diffId) || findLayer(repository, diffId, asIs) !== undefined) continue;
     work.set(diffId, { index, descriptor, diffId, asIs });
   }
   return [...work.values()];
@@ -227,7 +227,7 @@ function rewriteDocuments(
 ): void {
   const layers = new Map<string, ObjectDigest>();
   for (const diffId of config.diffIds) {
-    const stream = repository.streamObject(layerContentId(diffId));
+    const stream = findLayer(repository, diffId, !isContainerImage(manifest));
     if (stream === undefined) throw new Error(`stream ${layerContentId(diffId)} has disappeared`);
     layers.set(diffId, stream);
   }

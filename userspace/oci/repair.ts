@@ -26,7 +26,7 @@ import { sealObject } from "../repository/seal.ts";
 import { commitImages, imageTree } from "./commit.ts";
 import { listTags, openImage, type StoredImage } from "./image.ts";
 import { importLayers, type LayerProgress, type LayerWork } from "./import-layers.ts";
-import { layerContentId } from "./layer.ts";
+import { findLayer } from "./layer.ts";
 import { writeDocuments } from "./pull.ts";
 import { listReferrers } from "./referrers.ts";
 import { findManifest, type OpenTransport, Source } from "./source.ts";
@@ -238,7 +238,7 @@ class ImageRepair {
   async #layers(manifest: ImageManifest, diffIds: readonly string[], asIs: boolean): Promise<void> {
     const work = new Map<string, LayerWork>();
     for (const [index, diffId] of diffIds.entries()) {
-      if (this.#isWhole(diffId)) continue;
+      if (this.#isWhole(diffId, asIs)) continue;
       work.set(diffId, { index, diffId, descriptor: manifest.layers[index]!, asIs });
     }
     if (work.size === 0) return;
@@ -249,8 +249,8 @@ class ImageRepair {
     await importLayers(this.#repository, transport, [...work.values()], { progress, threads: 0 });
   }
 
-  #isWhole(diffId: string): boolean {
-    const stream = this.#repository.streamObject(layerContentId(diffId));
+  #isWhole(diffId: string, asIs: boolean): boolean {
+    const stream = findLayer(this.#repository, diffId, asIs);
     if (stream === undefined) return false;
     try {
       const { objectRefs } = this.#repository.readStreamObject(stream);

@@ -12,7 +12,7 @@ import {
   effectiveFormats,
   unknownReadOnlyFeatures,
 } from "../../src/formats/meta-json.ts";
-import type { Splitstream } from "../../src/formats/splitstream.ts";
+import { contentTypeOf, type Splitstream } from "../../src/formats/splitstream.ts";
 import {
   AT_FDCWD,
   O_CLOEXEC,
@@ -54,6 +54,9 @@ import {
 import { Streams } from "./streams.ts";
 
 export type { ErofsFormat, ObjectWriter, StoredFile, StoredObject, StoreFileOptions, StoreMethod };
+
+/** So much of a splitstream holds its header and what that leads to, as all writers place it, in bytes. */
+const STREAM_START = 512;
 
 export interface OpenOptions {
   /** Do without fs-verity even if the repository has it. */
@@ -376,6 +379,11 @@ export class Repository implements Disposable {
   /** Reads a splitstream by the digest of its object. */
   readStreamObject(digest: Uint8Array, type?: bigint): Splitstream {
     return this.#streams.readObject(digest, type);
+  }
+
+  /** The content type of the splitstream that an object is, as its first bytes tell it: they are not checked. */
+  streamType(digest: Uint8Array): bigint | undefined {
+    return contentTypeOf(this.#objects.start(digest, STREAM_START));
   }
 
   /** Content ids of all streams, sorted. */
