@@ -27,6 +27,22 @@ const BANNER = `#!/usr/bin/env node
 import { createRequire as createRequireOfBundle } from "node:module";
 const require = createRequireOfBundle(import.meta.url);`;
 
+/**
+ * Loads Node's own modules when the module that imports them is loaded. What is left as an import is loaded before
+ * anything runs, and with names for all that it exports: for `node:http` alone, that is a quarter of the start.
+ */
+const BUILTINS_WHEN_NEEDED = {
+  name: "builtins-when-needed",
+  setup(build) {
+    build.onResolve({ filter: /^node:/ }, ({ kind, path, namespace }) =>
+      kind === "import-statement" && namespace === "file" ? { path, namespace: "builtin" } : null,
+    );
+    build.onLoad({ filter: /./, namespace: "builtin" }, ({ path }) => ({
+      contents: `module.exports = require(${JSON.stringify(path)});`,
+    }));
+  },
+};
+
 async function buildCommand(output) {
   const result = await esbuild.build({
     absWorkingDir: ROOT,
@@ -38,6 +54,7 @@ async function buildCommand(output) {
     platform: "node",
     target: "node20",
     banner: { js: BANNER },
+    plugins: [BUILTINS_WHEN_NEEDED],
     logLevel: "silent",
   });
   const { text } = result.outputFiles[0];

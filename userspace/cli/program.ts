@@ -16,9 +16,10 @@ const NOUNS: Readonly<Record<string, () => Promise<Noun>>> = {
   fsverity: () => import("./fsverity.ts"),
 };
 
-/** The program with the noun that `argv` asks for, or with all of them if it asks for none that there is. */
+/** The program with the noun that `argv` asks for; with all of them if it asks for help, or for one that there is not. */
 export async function loadProgram(argv: readonly string[]): Promise<Command> {
   const program = createProgram();
+  if (argv[0] === "--version") return program;
   // the noun is the first argument that is not an option: options before it have no values
   const noun = argv.find((argument) => !argument.startsWith("-"));
   const asked =
