@@ -14,20 +14,20 @@ function oneSided<T>(
   base: T,
   local: T,
   image: T,
-  same: (a: T, b: T) => boolean,
+  alike: (a: T, b: T) => boolean,
 ): { value: T } | undefined {
-  if (same(base, local)) return { value: image };
-  if (same(base, image) || same(local, image)) return { value: local };
+  if (alike(base, local)) return { value: image };
+  if (alike(base, image) || alike(local, image)) return { value: local };
   return undefined;
 }
 
-const equal = (a: number, b: number) => a === b;
+const same = <T>(a: T, b: T) => a === b;
 
 /** Owner, mode and each extended attribute by itself; the later modification time. */
 export function mergeStat(base: EtcStat, local: EtcStat, image: EtcStat): EtcStat | undefined {
-  const uid = oneSided(base.uid, local.uid, image.uid, equal);
-  const gid = oneSided(base.gid, local.gid, image.gid, equal);
-  const mode = oneSided(base.mode, local.mode, image.mode, equal);
+  const uid = oneSided(base.uid, local.uid, image.uid, same);
+  const gid = oneSided(base.gid, local.gid, image.gid, same);
+  const mode = oneSided(base.mode, local.mode, image.mode, same);
   if (uid === undefined || gid === undefined || mode === undefined) return undefined;
   const xattrs = new Map<ByteString, Uint8Array>();
   for (const name of new Set([...local.xattrs.keys(), ...image.xattrs.keys()])) {
@@ -41,7 +41,21 @@ export function mergeStat(base: EtcStat, local: EtcStat, image: EtcStat): EtcSta
     if (xattr.value !== undefined) xattrs.set(name, xattr.value);
   }
   const { mtimeSec, mtimeNsec } = isLater(image, local) ? image : local;
-  return { uid: uid.value, gid: gid.value, mode: mode.value, mtimeSec, mtimeNsec, xattrs };
+  return {
+    uid: uid.value,
+    gid: gid.value,
+    mode: mode.value,
+    mtimeSec,
+    mtimeNsec,
+    xattrs,
+    // of two states one is always on both or on neither side
+    ...(oneSided(base.immutable, local.immutable, image.immutable, same)?.value && {
+      immutable: true,
+    }),
+    ...(oneSided(base.appendOnly, local.appendOnly, image.appendOnly, same)?.value && {
+      appendOnly: true,
+    }),
+  };
 }
 
 function isLater(a: EtcStat, b: EtcStat): boolean {

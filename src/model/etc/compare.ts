@@ -1,7 +1,7 @@
 /**
  * What differs between two states of `/etc`.
  *
- * An entry is changed if its type, owner, mode, extended attributes, content, target or device number differ. Modification
+ * An entry is changed if its type, owner, mode, extended attributes, flags, content, target or device number differ. Modification
  * times and hard links do not count: a copy or a touched file is no decision of anybody's.
  */
 import type { ByteString } from "../../formats/bytestring.ts";
@@ -27,6 +27,8 @@ export type EtcAspect =
   | "gid"
   | "mode"
   | "xattrs"
+  /** chattr(1) */
+  | "flags"
   /** It may differ: nobody may read it. */
   | "unreadable";
 
@@ -96,6 +98,8 @@ export function differences(a: EtcEntry, b: EtcEntry): EtcAspect[] {
   const modes = a.stat.mode !== b.stat.mode && typeOf(a) !== "symlink";
   if (modes && !found.includes("type")) found.push("mode");
   if (!sameXattrs(a.stat.xattrs, b.stat.xattrs)) found.push("xattrs");
+  if (a.stat.immutable !== b.stat.immutable || a.stat.appendOnly !== b.stat.appendOnly)
+    found.push("flags");
   return found;
 }
 

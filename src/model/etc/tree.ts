@@ -15,6 +15,10 @@ export interface EtcStat {
   readonly mtimeNsec: number;
   /** All of them, ACLs (`system.posix_acl_*`) and labels included. */
   readonly xattrs: ReadonlyMap<ByteString, Uint8Array>;
+  /** `chattr +i`. Only files and directories have it, and never the directory that is the whole tree. */
+  readonly immutable?: true;
+  /** `chattr +a`; the same. */
+  readonly appendOnly?: true;
 }
 
 /** The bytes of a regular file. */

@@ -68,6 +68,7 @@ const ROOT_ONLY = `
   setfattr -n system.posix_acl_default -v 0x0200000001000700ffffffff020007000700000004000500ffffffff10000700ffffffff20000500ffffffff d
   setfattr -n security.capability -v 0x0100000200040000000000000000000000000000 closed
   touch -d @1.5 d/deep/file; touch -h -d @2.25 dangling; touch -d @4 d
+  chattr +i d/deep/file empty && chattr +a setuid || echo "no chattr here" >&2
 `;
 const rich = () => (isRoot ? RICH + ROOT_ONLY : RICH.replace("-m 0000", "-m 0400"));
 
@@ -106,6 +107,24 @@ describe("exactly", () => {
 });
 
 describe("bootc's defects", () => {
+  test("what is protected by chattr stays so, and does not stand in the way", (ctx) => {
+    const may = spawnSync("sh", ["-c", "echo > f; chattr +i f && chattr -i f"], { cwd: dir.path });
+    if (may.status !== 0) ctx.skip("no chattr +i here");
+    const places = {
+      pristine: dir.make("p", "echo p > f; mkdir d"),
+      current: dir.make("c", "echo p > f; mkdir d; chattr +i f; chattr +a d"),
+      next: dir.make("n", "echo n > f; mkdir d; echo n > d/new"),
+    };
+    merge(places);
+    merge(places);
+    expect(contentsOf(out())).toMatchObject({
+      f: { immutable: true, holds: (contentsOf(places.current).f as { holds: unknown }).holds },
+      d: { appendOnly: true },
+      "d/new": {},
+    });
+    expect(readdirSync(join(dir.path, "state")).sort()).toEqual(["etc", "etc-merge.json"]);
+  });
+
   test("setuid and setgid survive the change of owner", (ctx) => {
     if (!isRoot) ctx.skip(NOT_ROOT);
     const places = {

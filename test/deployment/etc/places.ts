@@ -1,11 +1,12 @@
 /** Directories for tests of the merge: as shell commands make them. */
 import { execFileSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { AT_FDCWD } from "../../../src/linux/constants.ts";
 import type { Linux } from "../../../src/linux/linux.ts";
 import { seeThrough } from "../../../src/model/etc/see-through.ts";
+import { removeEtc } from "../../../userspace/deployment/etc/remove.ts";
 import type { EtcPlace } from "../../../userspace/deployment/etc/scan.ts";
 import { scanEtc } from "../../../userspace/deployment/etc/scan.ts";
 import { linux } from "../../../userspace/linux.ts";
@@ -34,7 +35,7 @@ export function scratch(parent = tmpdir()): Scratch {
       execFileSync("sh", ["-euc", `umask 022\n${script}`], { cwd });
       return place(cwd);
     },
-    [Symbol.dispose]: () => rmSync(path, { recursive: true, force: true }),
+    [Symbol.dispose]: () => void removeEtc(linux, AT_FDCWD, path),
   };
 }
 

@@ -144,6 +144,12 @@ test("the directory itself counts", () => {
   ]);
 });
 
+test("a flag of chattr counts", () => {
+  const one = file("1");
+  const locked = { ...one, stat: { ...one.stat, immutable: true } as const };
+  expect(changes({ f: one }, { f: locked })).toEqual(["modified f: file flags"]);
+});
+
 test("a directory stands before what is in it, whatever sorts between", () => {
   const after = { "a-b": file(""), a: dir({ c: file("") }), "a.b": file("") };
   expect(changes({}, after)).toEqual([

@@ -13,6 +13,7 @@ import {
   O_CREAT,
   O_EXCL,
   O_NOFOLLOW,
+  O_RDONLY,
   O_WRONLY,
   S_IFBLK,
   S_IFCHR,
@@ -20,6 +21,7 @@ import {
 } from "../../../src/linux/constants.ts";
 import { withDirectory } from "../../../src/linux/directories.ts";
 import { writeAll } from "../../../src/linux/files.ts";
+import { changeInodeFlags, FS_APPEND_FL, FS_IMMUTABLE_FL } from "../../../src/linux/inode-flags.ts";
 import { type Fd, isErrno, type Linux } from "../../../src/linux/linux.ts";
 import {
   below,
@@ -33,6 +35,7 @@ import { naming } from "../../scan.ts";
 import { EtcChangedError, FileOnDisk } from "./scan.ts";
 
 const NEW_FILE = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
+const READ_ANY = O_RDONLY | O_NOFOLLOW | O_CLOEXEC;
 const PRIVATE_FILE = 0o600;
 const PRIVATE_DIRECTORY = 0o700;
 const COPY_AT_ONCE = 1 << 30;
@@ -44,14 +47,17 @@ const HERE = ascii(".");
  *
  * For each entry: content, owner, mode, extended attributes, time. Each of these steps may take away what a later one
  * gives (`chown` the set-user-ID bit and capabilities). A directory gets its own after what is in it, so that it can be
- * written until then, hands down no default ACL, and keeps its time; until then nobody else can look into it.
+ * written until then, hands down no default ACL, and keeps its time; until then nobody else can look into it. What is
+ * protected by flags (chattr) is so when all is made: it could not get another name before.
  */
 export function buildEtc(linux: Linux, parent: Fd, name: string, tree: EtcDirectory): void {
   const umask = process.umask(0); // the mode of a device cannot be changed through a descriptor
   try {
     linux.mkdirat(parent, name, PRIVATE_DIRECTORY);
     withDirectory(linux, parent, name, (root) => {
-      new Builder(linux, root, name).directory(root, "" as ByteString, tree);
+      const builder = new Builder(linux, root, name);
+      builder.directory(root, "" as ByteString, tree);
+      builder.protect();
       setTime(linux, parent, fromText(name), tree.stat);
     });
   } finally {
@@ -65,6 +71,7 @@ class Builder {
   readonly #name: string;
   /** The first name of each leaf. */
   readonly #made = new Map<EtcLeaf, ByteString>();
+  readonly #protected: { readonly path: ByteString; readonly flags: number }[] = [];
 
   constructor(linux: Linux, root: Fd, name: string) {
     this.#linux = linux;
@@ -93,6 +100,26 @@ class Builder {
     this.#about(path, () => linux.mkdirat(parent, toBytes(name), PRIVATE_DIRECTORY));
     withDirectory(linux, parent, toBytes(name), (fd) => this.directory(fd, path, entry));
     this.#about(path, () => setTime(linux, parent, name, entry.stat));
+    this.#note(path, entry.stat);
+  }
+
+  /** Sets the flags that protect. */
+  protect(): void {
+    for (const { path, flags } of this.#protected) {
+      this.#about(path, () => {
+        const fd = this.#linux.openat(this.#root, toBytes(path), READ_ANY);
+        try {
+          changeInodeFlags(this.#linux, fd, { set: flags });
+        } finally {
+          this.#linux.close(fd);
+        }
+      });
+    }
+  }
+
+  #note(path: ByteString, { immutable, appendOnly }: EtcStat): void {
+    const flags = (immutable ? FS_IMMUTABLE_FL : 0) | (appendOnly ? FS_APPEND_FL : 0);
+    if (flags !== 0) this.#protected.push({ path, flags });
   }
 
   #leaf(parent: Fd, name: ByteString, path: ByteString, leaf: EtcLeaf): void {
@@ -106,6 +133,7 @@ class Builder {
     this.#setXattrs(parent, name, leaf.stat);
     setTime(this.#linux, parent, name, leaf.stat);
     this.#made.set(leaf, path);
+    this.#note(path, leaf.stat);
   }
 
   #file(parent: Fd, name: ByteString, content: FileContent, { uid, gid, mode }: EtcStat): void {

@@ -5,7 +5,7 @@ import {
   RENAME_EXCHANGE,
   RENAME_NOREPLACE,
 } from "../../../src/linux/constants.ts";
-import { removeTree, replaceFile, withDirectory } from "../../../src/linux/directories.ts";
+import { replaceFile, withDirectory } from "../../../src/linux/directories.ts";
 import { type Fd, isErrno, type Linux } from "../../../src/linux/linux.ts";
 import {
   type EtcPlan,
@@ -16,6 +16,7 @@ import {
 import { reportPlan } from "../../../src/model/etc/report.ts";
 import type { FoundDirectory } from "../../../src/model/etc/tree.ts";
 import { buildEtc } from "./build.ts";
+import { removeEtc } from "./remove.ts";
 import { EtcChangedError, type EtcPlace, type ScannedEtc, scanEtc } from "./scan.ts";
 import { mergeText } from "./text-merge.ts";
 
@@ -123,7 +124,7 @@ export function mergeEtcInto(
     }
     requireReadable(plan, places);
     const aside = `${target.name}${ASIDE}`;
-    removeTree(linux, target.directory, aside);
+    removeEtc(linux, target.directory, aside);
     try {
       buildEtc(linux, target.directory, aside, plan.tree);
       withDirectory(linux, target.directory, ".", (fd) => linux.syncfs(fd));
@@ -134,7 +135,7 @@ export function mergeEtcInto(
     }
     withDirectory(linux, target.directory, ".", (fd) => linux.fsync(fd));
     writeReport(linux, target, plan);
-    removeTree(linux, target.directory, aside);
+    removeEtc(linux, target.directory, aside);
     return plan;
   });
 }
@@ -167,7 +168,7 @@ function hasEntry(linux: Linux, directory: Fd, name: string): boolean {
 /** After another error, which says more than this one would. */
 function removeQuietly(linux: Linux, directory: Fd, name: string): void {
   try {
-    removeTree(linux, directory, name);
+    removeEtc(linux, directory, name);
   } catch {
     // the next run tries again
   }

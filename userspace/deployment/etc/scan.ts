@@ -36,6 +36,7 @@ import {
   S_IFREG,
 } from "../../../src/linux/constants.ts";
 import { readAll } from "../../../src/linux/files.ts";
+import { STATX_ATTR_APPEND, STATX_ATTR_IMMUTABLE } from "../../../src/linux/inode-flags.ts";
 import { type Fd, isErrno, type Linux, type Path, type Statx } from "../../../src/linux/linux.ts";
 import { MAX_TEXT } from "../../../src/model/etc/attributes.ts";
 import {
@@ -134,7 +135,9 @@ class Scanner {
   }
 
   scan(): FoundDirectory {
-    return this.#directory(this.#root, "" as ByteString, 0);
+    const found = this.#directory(this.#root, "" as ByteString, 0);
+    const { immutable: _, appendOnly: __, ...stat } = found.stat;
+    return { ...found, stat }; // one that is protected could not be exchanged
   }
 
   #directory(fd: Fd, path: ByteString, depth: number): FoundDirectory {
@@ -230,7 +233,8 @@ class Scanner {
   #statOf(found: Statx, parent: Fd, name: ByteString): EtcStat {
     const { uid, gid, mtimeSec, mtimeNsec } = found;
     const xattrs = this.#xattrs(parent, name);
-    return { mode: found.mode & 0o7777, uid, gid, mtimeSec, mtimeNsec, xattrs };
+    const mode = found.mode & 0o7777;
+    return { mode, uid, gid, mtimeSec, mtimeNsec, xattrs, ...flagsOf(found) };
   }
 
   /** There is no call for an entry of an open directory; the way through /proc comes to the same. */
@@ -239,10 +243,15 @@ class Scanner {
     const path = toBytes(`/proc/self/fd/${parent}/${name}` as ByteString);
     const names = orNothing(() => this.#linux.llistxattr(path), "EOPNOTSUPP") ?? [];
     for (const key of names) {
-      const value = orNothing(() => this.#linux.lgetxattr(path, toBytes(key)), "ENODATA");
+      const value = orNothing(() => this.#xattr(path, key), "ENODATA");
       if (value !== undefined) xattrs.set(key, value);
     }
     return xattrs;
+  }
+
+  /** Who may not read a file may not read all of its attributes either; that it is unreadable is said anyway. */
+  #xattr(path: Uint8Array, key: ByteString): Uint8Array | undefined {
+    return orNothing(() => this.#linux.lgetxattr(path, toBytes(key)), "EACCES");
   }
 
   #full(path: ByteString): string {
@@ -253,6 +262,14 @@ class Scanner {
   #about<T>(path: ByteString, call: () => T): T {
     return naming(fromText(this.#full(path)), call);
   }
+}
+
+/** Those of chattr(1) that protect. */
+function flagsOf({ attributes }: Statx): Pick<EtcStat, "immutable" | "appendOnly"> {
+  return {
+    ...((attributes & STATX_ATTR_IMMUTABLE) !== 0n && { immutable: true }),
+    ...((attributes & STATX_ATTR_APPEND) !== 0n && { appendOnly: true }),
+  };
 }
 
 /** The content of a file that was found. */
