@@ -18,6 +18,11 @@ const PROGRAM = import.meta.url.endsWith(".ts")
 const PIECE = 1 << 18;
 /** So much is handed over ahead, in bytes. */
 const AHEAD = 1 << 21;
+/**
+ * In MiB. What a thread allocates are mostly buffers of decompressed data, which the collector does not count as young
+ * objects: the sooner these fill up, the sooner buffers go with them, at little cost.
+ */
+const YOUNG_GENERATION = 2;
 
 /** The layer that is on its way. */
 interface Current {
@@ -43,7 +48,11 @@ export class LayerThread implements LayerStore {
       repository: `/proc/self/fd/${repository.files.root}`,
       insecure: repository.insecure,
     };
-    this.#worker = new Worker(PROGRAM, { workerData: data, name: "layers" });
+    this.#worker = new Worker(PROGRAM, {
+      workerData: data,
+      name: "layers",
+      resourceLimits: { maxYoungGenerationSizeMb: YOUNG_GENERATION },
+    });
     this.#worker.on("message", (message: FromStore) => this.#receive(message));
     this.#worker.on("error", (error) => this.#fail(error));
     this.#ended = new Promise((resolve) => {
