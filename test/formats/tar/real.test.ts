@@ -1,4 +1,4 @@
-/** Archives as GNU tar, bsdtar and Python write them, compared with the files that went in. */
+/** Archives as GNU tar, bsdtar, Go, Python and others write them, compared with the files that went in. */
 import { execFileSync, spawnSync } from "node:child_process";
 import * as fs from "node:fs";
 import { tmpdir } from "node:os";
@@ -169,6 +169,101 @@ describe("bsdtar", () => {
       compare(make("bsdtar", "-c", "-f", "-", "--format", format, "."), options);
     },
   );
+});
+
+describe("BusyBox and pax", () => {
+  test.for([
+    ["busybox", "tar", "-c", "-f", "-", "."],
+    ["pax", "-w", "-x", "ustar", "."],
+  ])("%s", ([tool, ...args], ctx) => {
+    if (spawnSync(tool!, ["--help"]).error !== undefined) ctx.skip(`${tool} is not installed`);
+    compare(make(tool!, ...args));
+  });
+});
+
+test("star, in all of its formats", (ctx) => {
+  if (spawnSync("star", ["-version"]).error !== undefined) ctx.skip("star is not installed");
+  for (const [format, whole] of [
+    ["star", true],
+    ["xstar", true],
+    ["xustar", false],
+    ["exustar", false],
+    ["ustar", true],
+  ] as const) {
+    compare(make("star", "-c", "-D", "-f", "-", `H=${format}`, "."), { whole });
+  }
+});
+
+describe("Go", () => {
+  const program = `package main
+
+import (
+	"archive/tar"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+)
+
+func main() {
+	format := map[string]tar.Format{"any": 0, "PAX": tar.FormatPAX, "GNU": tar.FormatGNU}[os.Args[1]]
+	out := tar.NewWriter(os.Stdout)
+	seen := map[uint64]string{}
+	must := func(err error) {
+		if err != nil {
+			panic(err)
+		}
+	}
+	must(filepath.Walk(".", func(path string, info fs.FileInfo, err error) error {
+		must(err)
+		link, _ := os.Readlink(path)
+		header, err := tar.FileInfoHeader(info, link)
+		must(err)
+		header.Name, header.Format = path, format
+		if format != tar.FormatPAX {
+			header.ModTime = header.ModTime.Truncate(time.Second)
+			header.AccessTime, header.ChangeTime = time.Time{}, time.Time{}
+		}
+		if info.IsDir() {
+			header.Name += "/"
+		}
+		if inode := info.Sys().(*syscall.Stat_t).Ino; seen[inode] != "" {
+			header.Typeflag, header.Linkname, header.Size = tar.TypeLink, seen[inode], 0
+		} else {
+			seen[inode] = path
+		}
+		must(out.WriteHeader(header))
+		if header.Typeflag == tar.TypeReg {
+			file, err := os.Open(path)
+			must(err)
+			_, err = io.Copy(out, file)
+			must(err)
+			file.Close()
+		}
+		return nil
+	}))
+	must(out.Close())
+}
+`;
+  test.for([
+    { format: "any" },
+    { format: "PAX", whole: false },
+    { format: "GNU" },
+  ])("archive/tar, $format", ({ format, ...options }, ctx) => {
+    const reason = spawnSync("go", ["version"]).error && "go is not installed";
+    if (reason !== undefined) ctx.skip(reason);
+    const source = join(dir, "go");
+    const binary = join(source, "tar");
+    if (!fs.existsSync(binary)) {
+      fs.mkdirSync(source);
+      fs.writeFileSync(join(source, "main.go"), program);
+      const env = { ...process.env, GO111MODULE: "off", CGO_ENABLED: "0" };
+      execFileSync("go", ["build", "-o", binary, "main.go"], { cwd: source, env });
+    }
+    compare(make(binary, format), options);
+  });
 });
 
 describe("Python", () => {
