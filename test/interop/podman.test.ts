@@ -129,9 +129,8 @@ test("what we copy to a registry or a layout, podman pulls, and mounts as the sa
   mkdirSync(join(scratch, "out"));
   cfsboot(repository, "image", "copy", "os", `oci:${join(scratch, "out/layout")}:1`);
   const list = "find . ! -type d -printf '%p %m %U %G %s %l %y %n\\n' | sort";
-  const trees = ["localhost/os:oci", `${host}/copied:1`, "oci:$scratch/out/layout:1"].map(
-    (name, i) =>
-      shell(`name=${name}
+  const trees = ["localhost/os:oci", `${host}/copied:1`, "oci:layout:1"].map((name, i) =>
+    shell(`cd $scratch/out; name=${name}
         ${i === 0 ? "" : `name=$(podman $storage pull -q --tls-verify=false ${name})`}
         cd $(podman $storage image mount $name); ${list}; find . -type f | sort | xargs -d '\\n' sha256sum`),
   );

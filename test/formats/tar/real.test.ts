@@ -247,23 +247,22 @@ func main() {
 	must(out.Close())
 }
 `;
-  test.for([
-    { format: "any" },
-    { format: "PAX", whole: false },
-    { format: "GNU" },
-  ])("archive/tar, $format", ({ format, ...options }, ctx) => {
-    const reason = spawnSync("go", ["version"]).error && "go is not installed";
-    if (reason !== undefined) ctx.skip(reason);
-    const source = join(dir, "go");
-    const binary = join(source, "tar");
-    if (!fs.existsSync(binary)) {
-      fs.mkdirSync(source);
-      fs.writeFileSync(join(source, "main.go"), program);
-      const env = { ...process.env, GO111MODULE: "off", CGO_ENABLED: "0" };
-      execFileSync("go", ["build", "-o", binary, "main.go"], { cwd: source, env });
-    }
-    compare(make(binary, format), options);
-  });
+  test.for([{ format: "any" }, { format: "PAX", whole: false }, { format: "GNU" }])(
+    "archive/tar, $format",
+    ({ format, ...options }, ctx) => {
+      const reason = spawnSync("go", ["version"]).error && "go is not installed";
+      if (reason !== undefined) ctx.skip(reason);
+      const source = join(dir, "go");
+      const binary = join(source, "tar");
+      if (!fs.existsSync(binary)) {
+        fs.mkdirSync(source);
+        fs.writeFileSync(join(source, "main.go"), program);
+        const env = { ...process.env, GO111MODULE: "off", CGO_ENABLED: "0" };
+        execFileSync("go", ["build", "-o", binary, "main.go"], { cwd: source, env });
+      }
+      compare(make(binary, format), options);
+    },
+  );
 });
 
 describe("Python", () => {
