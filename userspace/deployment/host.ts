@@ -1,8 +1,9 @@
 /** The machine whose deployments are looked at or changed: open directories and what the kernel says, nothing else. */
 import type { Fd, Linux } from "../../src/linux/linux.ts";
+import type { Loader } from "../../src/model/loader.ts";
 import type { BootPlace } from "../bootloader/boot-place.ts";
 
-export type Loader = "systemd-boot" | "grub";
+export type { Loader };
 
 export interface Host {
   readonly linux: Linux;

@@ -1,0 +1,28 @@
+/**
+ * Opens boot partitions. They are mounted detached, where nobody sees them and nothing keeps them busy once they are closed,
+ * also when they are mounted somewhere, or would be by an automount.
+ */
+import type { BlockDevice } from "../../src/formats/lsblk.ts";
+import { MOUNT_ATTR_NODEV, MOUNT_ATTR_NOSUID } from "../../src/linux/constants.ts";
+import { createMount, type FsSetting } from "../../src/linux/fs-context.ts";
+import type { Linux } from "../../src/linux/linux.ts";
+import { type BootPlace, espPlace } from "./boot-place.ts";
+
+/** Nobody but root has business in it: it holds the random seed, among others. */
+const FAT_OPTIONS: readonly FsSetting[] = [
+  ["fmask", "0177"],
+  ["dmask", "0077"],
+];
+
+/** Mounts an EFI system partition, or an extended boot loader partition, which may have another file system. */
+export function openPartition(linux: Linux, device: BlockDevice, readOnly: boolean): BootPlace {
+  const type = device.fileSystem ?? "vfat";
+  const settings: FsSetting[] = [["source", device.path], ...(type === "vfat" ? FAT_OPTIONS : [])];
+  if (readOnly) settings.push(["ro", true]);
+  try {
+    const mount = createMount(linux, type, settings, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
+    return espPlace(mount, device.mountPoints[0] ?? device.path);
+  } catch (error) {
+    throw new Error(`boot partition ${device.path}`, { cause: error });
+  }
+}

@@ -1,0 +1,234 @@
+/** Opens the running machine: what runs, the physical root, the boot partitions, the boot loader. */
+import { fromBytes, fromText, toText } from "../../src/formats/bytestring.ts";
+import { efiText } from "../../src/formats/efi-variable.ts";
+import { type MountInfo, mountAt, parseMountInfo } from "../../src/formats/mountinfo.ts";
+import {
+  AT_FDCWD,
+  LOCK_EX,
+  LOCK_NB,
+  MOUNT_ATTR_RDONLY,
+  MS_BIND,
+  MS_RDONLY,
+  MS_REMOUNT,
+  O_CLOEXEC,
+  O_CREAT,
+  O_DIRECTORY,
+  O_NOFOLLOW,
+  O_RDONLY,
+  O_RDWR,
+  S_IFBLK,
+  S_IFMT,
+  ST_RDONLY,
+} from "../../src/linux/constants.ts";
+import { readFile } from "../../src/linux/files.ts";
+import { HintedError } from "../../src/linux/hint.ts";
+import { type Fd, isErrno, type Linux } from "../../src/linux/linux.ts";
+import { cloneMount } from "../../src/linux/new-root.ts";
+import { findBootPartitions } from "../../src/model/boot-partitions.ts";
+import { type Loader, loaderOf } from "../../src/model/loader.ts";
+import { findRunning } from "../../src/model/running.ts";
+import { listBlockDevices } from "../bootloader/block-devices.ts";
+import { type BootPlace, grubPlace } from "../bootloader/boot-place.ts";
+import { openPartition } from "../bootloader/open-place.ts";
+import type { Host } from "./host.ts";
+
+const SYSROOT = "/sysroot";
+const RUN = "/run/composefs";
+const LOCK = "cfsboot.lock";
+const LOADER_INFO = "/sys/firmware/efi/efivars/LoaderInfo-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
+const MAX_PROC = 16 << 20;
+const MAX_VARIABLE = 1 << 16;
+
+/** "write": alone, until it is closed, and everything can be written. "read": nothing is written, others do not wait. */
+export type Access = "read" | "write";
+
+/** The running machine. `close` ends what was opened. */
+export interface OpenHost extends Disposable {
+  readonly host: Host;
+  /** Whether its disk cannot be written to. */
+  readonly readOnly: boolean;
+}
+
+/**
+ * Opens the running machine. Throws where what runs was not booted with composefs, or if there is no boot partition.
+ * `onWait` is called if another process changes the machine's deployments now.
+ */
+export function openHost(linux: Linux, access: Access, onWait?: () => void): OpenHost {
+  const mounts = parseMountInfo(readFile(linux, AT_FDCWD, "/proc/self/mountinfo", MAX_PROC));
+  const cmdline = toText(fromBytes(readFile(linux, AT_FDCWD, "/proc/cmdline", MAX_PROC))) ?? "";
+  const running = findRunning(mounts, cmdline);
+  if (running.id === undefined) {
+    throw new HintedError(
+      `this system has no deployments: ${running.why}`,
+      "cfsboot install puts an image on a disk",
+    );
+  }
+  if (access === "write" && linux.geteuid() !== 0) {
+    throw new HintedError("only root may change what is booted", "sudo cfsboot …");
+  }
+  const opened: Fd[] = [];
+  const close = () => {
+    for (const fd of opened.splice(0).reverse()) linux.close(fd);
+  };
+  const keep = (fd: Fd): Fd => {
+    opened.push(fd);
+    return fd;
+  };
+  try {
+    const sysroot = keep(openSysroot(linux, access));
+    const readOnly = (linux.fstatfs(sysroot).flags & ST_RDONLY) !== 0;
+    if (access === "write" && readOnly) {
+      throw new Error("the disk cannot be written to: is this a live system?");
+    }
+    const run = keep(openRun(linux));
+    if (access === "write") keep(lock(linux, run, onWait));
+    const { loader, places } = openPlaces(linux, mounts, sysroot, access === "read");
+    for (const place of places) keep(place.directory);
+    const { id, insecure } = running;
+    const host: Host = {
+      linux,
+      sysroot,
+      sysrootPath: SYSROOT,
+      places,
+      loader,
+      run,
+      running: { id, insecure },
+    };
+    return { host, readOnly, [Symbol.dispose]: close };
+  } catch (error) {
+    close();
+    throw error;
+  }
+}
+
+/**
+ * The physical root by a mount of our own: in the running system it is mounted read-only, so that nothing changes it by
+ * accident.
+ */
+function openSysroot(linux: Linux, access: Access): Fd {
+  const directory = linux.openat(AT_FDCWD, SYSROOT, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (access === "read") return directory;
+  try {
+    let clone = cloneMount(linux, directory, { clear: MOUNT_ATTR_RDONLY });
+    if ((linux.fstatfs(clone).flags & ST_RDONLY) !== 0 && makeWritable(linux)) {
+      linux.close(clone);
+      clone = cloneMount(linux, directory, { clear: MOUNT_ATTR_RDONLY });
+    }
+    return reopen(linux, clone);
+  } finally {
+    linux.close(directory);
+  }
+}
+
+/** A clone is only a path (`O_PATH`); this is the directory. */
+function reopen(linux: Linux, clone: Fd): Fd {
+  try {
+    return linux.openat(clone, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  } finally {
+    linux.close(clone);
+  }
+}
+
+/** The whole file system was mounted read-only: makes it writable, but not by the mount that everybody sees. */
+function makeWritable(linux: Linux): boolean {
+  try {
+    linux.mount(null, SYSROOT, null, MS_REMOUNT, null);
+  } catch (error) {
+    if (isErrno(error, "EROFS", "EACCES", "EPERM")) return false;
+    throw error;
+  }
+  linux.mount(null, SYSROOT, null, MS_REMOUNT | MS_BIND | MS_RDONLY, null);
+  return true;
+}
+
+function openRun(linux: Linux): Fd {
+  const flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+  try {
+    return linux.openat(AT_FDCWD, RUN, flags);
+  } catch (error) {
+    if (!isErrno(error, "ENOENT")) throw error;
+    linux.mkdirat(AT_FDCWD, RUN, 0o755);
+    return linux.openat(AT_FDCWD, RUN, flags);
+  }
+}
+
+/** One process at a time changes deployments. */
+function lock(linux: Linux, run: Fd, onWait: (() => void) | undefined): Fd {
+  const fd = linux.openat(run, LOCK, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0o600);
+  try {
+    linux.flock(fd, LOCK_EX | LOCK_NB);
+  } catch (error) {
+    if (!isErrno(error, "EAGAIN")) throw error;
+    onWait?.();
+    linux.flock(fd, LOCK_EX);
+  }
+  return fd;
+}
+
+/** The boot loader, and the partitions that it reads. */
+function openPlaces(
+  linux: Linux,
+  mounts: readonly MountInfo[],
+  sysroot: Fd,
+  readOnly: boolean,
+): { loader: Loader; places: readonly [BootPlace, ...BootPlace[]] } {
+  const loader = loaderOf(readLoaderInfo(linux)) ?? "grub";
+  if (loader === "grub") {
+    const separate =
+      mountAt(mounts, fromText(`${SYSROOT}/boot`)) ?? mountAt(mounts, fromText("/boot"));
+    const boot =
+      separate === undefined
+        ? openBelow(linux, sysroot, "boot")
+        : openMounted(linux, separate, readOnly);
+    return { loader, places: [grubPlace(boot, `${SYSROOT}/boot`, separate !== undefined)] };
+  }
+  const partitions = findBootPartitions(listBlockDevices(), rootDevice(linux, mounts));
+  // Where there is an extended boot loader partition, entries and kernels are there (Boot Loader Specification).
+  const devices = partitions.xbootldrs.length > 0 ? partitions.xbootldrs : partitions.esps;
+  const [first, ...rest] = devices.map((device) => openPartition(linux, device, readOnly));
+  if (first === undefined) {
+    throw new HintedError(
+      "there is no EFI system partition on the disk of the root file system",
+      "lsblk -o NAME,PARTTYPENAME,MOUNTPOINTS shows what there is",
+    );
+  }
+  return { loader, places: [first, ...rest] };
+}
+
+function readLoaderInfo(linux: Linux): string | undefined {
+  try {
+    return efiText(readFile(linux, AT_FDCWD, LOADER_INFO, MAX_VARIABLE));
+  } catch (error) {
+    if (isErrno(error, "ENOENT", "ENOTDIR", "EACCES")) return undefined;
+    throw error;
+  }
+}
+
+function openBelow(linux: Linux, directory: Fd, name: string): Fd {
+  return linux.openat(directory, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+}
+
+/** A file system that is mounted somewhere, by a mount of our own. */
+function openMounted(linux: Linux, { mountPoint }: MountInfo, readOnly: boolean): Fd {
+  const path = toText(mountPoint);
+  if (path === undefined) throw new Error("the mount point of /boot is not UTF-8");
+  const directory = linux.openat(AT_FDCWD, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (readOnly) return directory;
+  try {
+    return reopen(linux, cloneMount(linux, directory, { clear: MOUNT_ATTR_RDONLY }));
+  } finally {
+    linux.close(directory);
+  }
+}
+
+/** `MAJOR:MINOR` of the block device below the physical root; btrfs has one of its own, so its source is looked at. */
+function rootDevice(linux: Linux, mounts: readonly MountInfo[]): string {
+  const mount = mountAt(mounts, fromText(SYSROOT));
+  if (mount === undefined) throw new Error(`nothing is mounted on ${SYSROOT}`);
+  const source = toText(mount.source);
+  if (source?.startsWith("/dev/")) {
+    const stat = linux.statx(AT_FDCWD, source, 0);
+    if ((stat.mode & S_IFMT) === S_IFBLK) return `${stat.rdevMajor}:${stat.rdevMinor}`;
+  }
+  return `${mount.major}:${mount.minor}`;
+}
