@@ -26,7 +26,7 @@ export function packError(thrown: unknown, depth = 0): PackedError {
   const properties: Record<string, string | number> = {};
   for (const [key, value] of Object.entries(error))
     if (typeof value === "string" || typeof value === "number") properties[key] = value;
-  const cause = error instanceof AggregateError ? (error.cause ?? error.errors[0]) : error.cause;
+  const { cause } = error;
   return {
     name: error.name,
     message: error.message,
@@ -40,7 +40,7 @@ export function packError(thrown: unknown, depth = 0): PackedError {
 export function unpackError({ name, message, stack, properties, cause }: PackedError): Error {
   const options = cause === undefined ? undefined : { cause: unpackError(cause) };
   const error = new (OWN_CLASS.get(name) ?? Error)(message, options);
-  if (error.name !== name) Object.defineProperty(error, "name", { value: name });
+  if (error.name !== name) error.name = name;
   if (stack !== undefined) error.stack = stack;
   return Object.assign(error, properties);
 }
