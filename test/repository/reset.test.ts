@@ -144,12 +144,17 @@ describe.each(["secure", "insecure"] as const)("%s: reset", (kind) => {
   test("leaves a repository alone that demands what is not known", () => {
     using fixture = filled(kind);
     const { path, platform } = fixture;
-    const meta = metaOf(path).replace('"incompatible": []', '"incompatible": ["future"]');
-    rmSync(join(path, "meta.json"));
-    writeFileSync(join(path, "meta.json"), meta);
-    const before = readdirSync(path);
-    expect(() => resetRepository(path, { format: 1, insecure, platform })).toThrow(/reset/);
-    expect(readdirSync(path)).toEqual(before);
+    const known = metaOf(path);
+    for (const meta of [
+      known.replace('"incompatible": []', '"incompatible": ["future"]'),
+      known.replace("v1_erofs", "future"),
+    ]) {
+      rmSync(join(path, "meta.json"));
+      writeFileSync(join(path, "meta.json"), meta);
+      const before = readdirSync(path);
+      expect(() => resetRepository(path, { format: 1, insecure, platform })).toThrow(/reset/);
+      expect(readdirSync(path)).toEqual(before);
+    }
   });
 
   test("at whatever call it is interrupted, the repository is sound, and the next run completes it", () => {

@@ -8,6 +8,8 @@ import { addExamples } from "./example.ts";
 import { registerFsck } from "./fsck.ts";
 import { registerGc } from "./gc.ts";
 import { registerInfo } from "./info.ts";
+import { registerImages } from "./repo-images.ts";
+import { registerStreams } from "./repo-streams.ts";
 import { repoOption, repositoryPath, waiting } from "./repository.ts";
 
 const DEFAULT_HASH: HashName = "sha512";
@@ -71,6 +73,8 @@ export function register(program: Command): void {
   registerInfo(repo);
   registerFsck(repo);
   registerGc(repo);
+  registerImages(repo);
+  registerStreams(repo);
 }
 
 async function init(flags: InitFlags): Promise<void> {

@@ -1,7 +1,11 @@
 /** Beginning a repository anew with the objects that it has. */
 import { ascii, type ByteString, toBytes } from "../../src/formats/bytestring.ts";
 import { type HashName, hashOfHexLength } from "../../src/formats/digest.ts";
-import { type ErofsFormat, newMetadata } from "../../src/formats/meta-json.ts";
+import {
+  type ErofsFormat,
+  newMetadata,
+  unknownReadOnlyFeatures,
+} from "../../src/formats/meta-json.ts";
 import {
   AT_FDCWD,
   AT_REMOVEDIR,
@@ -13,7 +17,7 @@ import {
   O_RDONLY,
 } from "../../src/linux/constants.ts";
 import { type Fd, isErrno, type Linux } from "../../src/linux/linux.ts";
-import { isProblem } from "./errors.ts";
+import { isProblem, RepositoryError } from "./errors.ts";
 import { initRepository } from "./init.ts";
 import { META_JSON, OBJECTS } from "./layout.ts";
 import { removeLeftovers } from "./leftovers.ts";
@@ -108,7 +112,15 @@ function reset(platform: Platform, root: Fd, options: ResetOptions): HashName {
 /** Throws if what is there is of a kind that this program must leave alone. */
 function hashOf(platform: Platform, root: Fd): HashName | undefined {
   try {
-    return loadDamagedMetadata(platform, root)?.metadata.hash;
+    const stored = loadDamagedMetadata(platform, root);
+    const unknown = stored === undefined ? [] : unknownReadOnlyFeatures(stored.metadata);
+    if (unknown.length > 0) {
+      throw new RepositoryError(
+        "read-only",
+        `it has features that this program does not know: ${unknown.join(", ")}`,
+      );
+    }
+    return stored?.metadata.hash;
   } catch (error) {
     if (isProblem(error, "bad-metadata")) return undefined;
     throw error;
