@@ -17,6 +17,7 @@ import { afterEach, beforeEach, describe, expect, type TestContext, test } from 
 import { AT_FDCWD, F_WRLCK, O_RDWR } from "../../src/linux/constants.ts";
 import { linux } from "../../userspace/linux.ts";
 import { openStoredImage } from "../../userspace/oci/containers-storage/open.ts";
+import { storePlaces } from "../../userspace/oci/containers-storage/places.ts";
 import type { SourceOptions } from "../../userspace/oci/open.ts";
 import { parseReference, type StorageReference } from "../../userspace/oci/reference.ts";
 import type { ConfPlaces } from "../../userspace/oci/registries.ts";
@@ -259,6 +260,31 @@ describe("several stores", () => {
     const shared = store();
     const source = `containers-storage:[overlay@${scratch}/none:imagestore=${shared}]x:1`;
     expect(names((await pullFresh(source)).path)).toEqual(await expectedNames());
+  });
+
+  test("users have their own, also as root of podman's namespace", () => {
+    const [system, own] = [join(scratch, "system"), join(scratch, "home/.config/containers")];
+    mkdirSync(join(system, "storage.conf.d"), { recursive: true });
+    mkdirSync(own, { recursive: true });
+    const write = (file: string, text: string) => writeFileSync(file, `[storage]\n${text}\n`);
+    write(join(system, "storage.conf"), 'graphroot = "/system"\ndriver = "overlay"');
+    const env = { HOME: join(scratch, "home") };
+    const rootful = { env, uid: 0, system: [system] };
+    const user = { ...rootful, uid: 1000 };
+    const unshared = { ...rootful, env: { ...env, _CONTAINERS_ROOTLESS_UID: "1000" } };
+    const graphRoot = (places: ConfPlaces) => storePlaces(undefined, places).graphRoot;
+
+    const home = join(env.HOME, ".local/share/containers/storage");
+    expect([rootful, user, unshared].map(graphRoot)).toEqual(["/system", home, home]);
+    write(
+      join(system, "storage.conf.d/50.conf"),
+      'graphroot = "/added"\nrootless_storage_path = "/users/$UID/$HOME"',
+    );
+    const stated = `/users/1000/${env.HOME}`;
+    expect([rootful, user, unshared].map(graphRoot)).toEqual(["/added", stated, stated]);
+    write(join(own, "storage.conf"), 'graphroot = "/own"\nimagestore = "$HOME/images"');
+    expect([rootful, user, unshared].map(graphRoot)).toEqual(["/added", "/own", "/own"]);
+    expect(storePlaces(undefined, user)).toMatchObject({ others: [`${env.HOME}/images`] });
   });
 
   test("a configuration that makes no sense is named", async () => {

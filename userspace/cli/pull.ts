@@ -42,6 +42,7 @@ export function registerPull(image: Command): void {
     command,
     "cfsboot image pull docker://quay.io/fedora/fedora-bootc:42",
     "cfsboot image pull oci:./debian:13 debian --bootable",
+    "cfsboot image pull containers-storage:localhost/os:latest os --bootable",
     "cfsboot image pull docker-archive:./saved.tar",
   );
 }
