@@ -109,7 +109,7 @@ function openBeneathMounts(linux: Linux, place: EtcPlace): Fd {
     clone = linux.open_tree(place.dirfd, place.path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
   } catch (error) {
     // no such right, mounts that a container must not look beneath, an old kernel
-    if (isErrno(error, "EPERM", "EINVAL", "ENOSYS")) return openPlain(linux, place);
+    if (isErrno(error, "EPERM", "EACCES", "EINVAL", "ENOSYS")) return openPlain(linux, place);
     throw error;
   }
   try {
