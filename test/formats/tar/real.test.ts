@@ -183,14 +183,15 @@ describe("BusyBox and pax", () => {
 
 test("star, in all of its formats", (ctx) => {
   if (spawnSync("star", ["-version"]).error !== undefined) ctx.skip("star is not installed");
-  for (const [format, whole] of [
-    ["star", true],
-    ["xstar", true],
-    ["xustar", false],
-    ["exustar", false],
-    ["ustar", true],
-  ] as const) {
-    compare(make("star", "-c", "-D", "-f", "-", `H=${format}`, "."), { whole });
+  const options: Record<string, Parameters<typeof compare>[1]> = {
+    star: { longNames: false }, // older than ustar: its own way to split names is nobody else's
+    xstar: {},
+    xustar: { whole: false },
+    exustar: { whole: false },
+    ustar: {},
+  };
+  for (const [format, option] of Object.entries(options)) {
+    compare(make("star", "-c", "-f", "-", `H=${format}`, "."), option);
   }
 });
 
