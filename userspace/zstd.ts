@@ -6,13 +6,17 @@ import { pipeline, Readable } from "node:stream";
 import zlib from "node:zlib";
 import { Decompress } from "fzstd";
 import type { Zstd } from "../src/formats/splitstream.ts";
-import { ZstdFrames } from "../src/formats/zstd-frames.ts";
+import { measureFrame, ZstdFrames } from "../src/formats/zstd-frames.ts";
 
 /** zstd's own default, which the reference implementation uses. */
 const LEVEL = 3;
 const OUTPUT_CHUNK = 1 << 17;
 /** What the JavaScript decoder is given at once. A block of four bytes can become 128 KiB, so this bounds its memory. */
-const SCRIPT_INPUT = 1 << 12;
+const SCRIPT_INPUT = 1 << 10;
+/** The largest window that zstd itself takes if it is told nothing. */
+const MAX_WINDOW = 1 << 27;
+/** Frames that may have more than this are decompressed by the slower decoder, which need not hold all of it. */
+const MAX_WHOLE = 1 << 26;
 
 type Compress = (data: Uint8Array) => Uint8Array;
 
@@ -22,19 +26,32 @@ const native = typeof zlib.zstdDecompressSync === "function";
 export const zstd: Zstd = {
   compress: native ? compressNative : await compressWebAssembly(),
   decompress(data, limit) {
-    const frames = new ZstdFrames();
-    const pieces = frames.push(data);
-    frames.end();
-    const out: Uint8Array[] = [];
-    let size = 0;
-    for (const chunk of native ? decompressFrames(pieces, limit) : decompressInScript(pieces)) {
+    return Buffer.concat([...decompressPieces(data, limit)]);
+  },
+  decompressPieces,
+};
+
+function* decompressPieces(data: Uint8Array, limit: number): Generator<Uint8Array> {
+  const frames = new ZstdFrames();
+  const pieces = frames.push(data);
+  frames.end();
+  let size = 0;
+  for (const frame of pieces) {
+    const { window, most } = measureFrame(frame);
+    if (window > MAX_WINDOW) {
+      throw new Error(`zstd window of ${window} bytes, at most ${MAX_WINDOW}`);
+    }
+    // one byte more than there may be is refused below
+    const options = { maxOutputLength: Math.min(limit - size, MAX_WHOLE) + 1 };
+    for (const chunk of native && most <= MAX_WHOLE
+      ? [zlib.zstdDecompressSync(frame, options)]
+      : decompressInScript(frame)) {
       size += chunk.length;
       if (size > limit) throw new Error(`more than ${limit} bytes when decompressed`);
-      out.push(chunk);
+      yield chunk;
     }
-    return Buffer.concat(out, size);
-  },
-};
+  }
+}
 
 /** Decompresses zstd of any number of frames as it arrives. Throws if the data is cut off or is not zstd. */
 export async function* decompressZstd(
@@ -71,20 +88,9 @@ async function compressWebAssembly(): Promise<Compress> {
   return (data) => wasm.compress(data, LEVEL);
 }
 
-function* decompressFrames(frames: Uint8Array[], limit: number): Generator<Uint8Array> {
-  let left = limit;
-  for (const frame of frames) {
-    // A limit of zero would mean none; one byte more is refused by the caller.
-    const chunk = zlib.zstdDecompressSync(frame, { maxOutputLength: left + 1 });
-    left -= chunk.length;
-    yield chunk;
-    if (left < 0) return;
-  }
-}
-
-function* decompressInScript(pieces: Uint8Array[]): Generator<Uint8Array> {
+function* decompressInScript(frame: Uint8Array): Generator<Uint8Array> {
   const decode = scriptDecoder();
-  for (const piece of pieces) yield* decode(piece);
+  yield* decode(frame);
   yield* decode();
 }
 

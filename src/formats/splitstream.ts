@@ -14,6 +14,8 @@ export interface Zstd {
   compress(data: Uint8Array): Uint8Array;
   /** All frames; throws if the result is larger than `limit` bytes, and for anything that is not zstd. */
   decompress(data: Uint8Array, limit: number): Uint8Array;
+  /** The same, in pieces as they come: what is in one is valid after the next, and memory is bounded by neither size. */
+  decompressPieces(data: Uint8Array, limit: number): Iterable<Uint8Array>;
 }
 
 /** What a splitstream holds: eight ASCII characters as a little-endian number, but for ostree's commits. */
@@ -27,7 +29,7 @@ export const CONTENT_TYPES = {
 } as const;
 
 export type Chunk =
-  /** Bytes of the stream; a view, never empty. */
+  /** Bytes of the stream; may be a view, never empty. */
   | { readonly type: "inline"; readonly data: Uint8Array }
   /** The whole content of an object belongs here. */
   | { readonly type: "external"; readonly digest: Uint8Array };
@@ -42,7 +44,7 @@ export interface Splitstream {
   readonly objectRefs: readonly Uint8Array[];
   /** Streams and images that this one refers to, in the writer's order. A repeated name counts as its last. */
   namedRefs(): Map<string, Uint8Array>;
-  /** The pieces, in order, as the writer cut them. */
+  /** The pieces, in order, as the writer cut them; but inline ones of more than a megabyte may come in parts. */
   chunks(): Generator<Chunk>;
 }
 
@@ -69,8 +71,12 @@ const INFO = {
   size: 72,
 };
 
+/** Those streams are zstd from their first byte on. */
+const ZSTD_MAGIC = 0xfd2fb528;
 const MAX_NAMED_REFS = 16 << 20;
 const MAX_STREAM = 2 ** 30;
+/** Inline chunks of up to so many bytes are put together. */
+const MAX_GATHERED = 1 << 20;
 /** About so much of a stream is compressed at once, to a frame: what is not compressed yet takes memory. In bytes. */
 const FRAME = 1 << 22;
 
@@ -91,6 +97,9 @@ export function parseSplitstream(bytes: Uint8Array, hash: HashName, zstd: Zstd):
   }
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const header = headerOf(bytes);
+  if (header === undefined && view.getUint32(0, true) === ZSTD_MAGIC) {
+    throw new Error("a stream as composefs-rs wrote them until November 2025, which is not read");
+  }
   if (header === undefined) throw new Error('not a splitstream: no "SplitStream" at offset 0');
   expect(bytes, header.version, VERSION, "version");
   expect(bytes, header.algorithm, VERITY_ALGORITHM[hash], `fs-verity algorithm of ${hash}`);
@@ -109,25 +118,28 @@ export function parseSplitstream(bytes: Uint8Array, hash: HashName, zstd: Zstd):
   const names = range(view, field(INFO.namedRefs), "named references");
   const size = u64(view, field(INFO.size), "stream size");
 
-  const inflate = (section: Range, what: string, limit: number): Uint8Array => {
-    if (section.start === section.end) return new Uint8Array(0);
+  function* inflate(section: Range, what: string, limit: number): Generator<Uint8Array> {
+    if (section.start === section.end) return;
     try {
-      return zstd.decompress(bytes.subarray(section.start, section.end), limit);
+      yield* zstd.decompressPieces(bytes.subarray(section.start, section.end), limit);
     } catch (error) {
       throw new Error(`offset ${section.start}: ${what}`, { cause: error });
     }
-  };
+  }
 
   return {
     hash,
     contentType: view.getBigUint64(field(INFO.contentType), true),
     size,
     objectRefs,
-    namedRefs: () => parseNames(inflate(names, "named references", MAX_NAMED_REFS), streamRefs),
+    namedRefs: () => {
+      const plain = new PieceReader(inflate(names, "named references", MAX_NAMED_REFS));
+      return parseNames(plain.take(MAX_NAMED_REFS), streamRefs);
+    },
     // An inline byte costs at most nine here (a chunk header each), an object that is not empty eight at most.
     chunks: () =>
       parseChunks(
-        inflate(stream, "stream section", Math.min(MAX_STREAM, 9 * size + 4096)),
+        new PieceReader(inflate(stream, "stream section", Math.min(MAX_STREAM, 9 * size + 4096))),
         objectRefs,
         size,
       ),
@@ -216,34 +228,94 @@ function parseNames(plain: Uint8Array, streamRefs: readonly Uint8Array[]): Map<s
   return refs;
 }
 
-/** Each chunk starts with an i64: below zero, so many inline bytes follow; else the index of an object. */
+/**
+ * Each chunk starts with an i64: below zero, so many inline bytes follow; else the index of an object. All is checked as it
+ * comes, so that of what is damaged no more is decompressed than what is before the damage.
+ */
 function* parseChunks(
-  plain: Uint8Array,
+  plain: PieceReader,
   objectRefs: readonly Uint8Array[],
   size: number,
 ): Generator<Chunk> {
-  const view = new DataView(plain.buffer, plain.byteOffset, plain.byteLength);
   let inline = 0;
-  for (let at = 0; at < plain.length; ) {
+  for (;;) {
+    const at = plain.offset;
     const fail = (why: string) => new Error(`stream section, offset ${at}: ${why}`);
-    if (at + 8 > plain.length) throw fail("stream ends inside a chunk header");
-    const head = view.getBigInt64(at, true);
+    const header = plain.take(8);
+    if (header.length === 0) return;
+    if (header.length < 8) throw fail("stream ends inside a chunk header");
+    const head = new DataView(header.buffer, header.byteOffset).getBigInt64(0, true);
     if (head >= 0n) {
       const digest = head < objectRefs.length ? objectRefs[Number(head)] : undefined;
       if (digest === undefined) throw fail(`no object ${head}, there are ${objectRefs.length}`);
       yield { type: "external", digest };
-      at += 8;
       continue;
     }
-    const start = at + 8;
-    if (-head > BigInt(plain.length - start)) {
-      throw fail(`inline chunk of ${-head} bytes, ${plain.length - start} are left`);
+    if (-head > BigInt(size - inline)) {
+      throw fail(
+        `inline chunk of ${-head} bytes: more inline bytes than the stream's size of ${size}`,
+      );
     }
-    const end = start - Number(head);
-    inline += end - start;
-    if (inline > size) throw fail(`more inline bytes than the stream's size of ${size}`);
-    yield { type: "inline", data: plain.subarray(start, end) };
-    at = end;
+    const length = -Number(head);
+    inline += length;
+    for (let left = length; left > 0; ) {
+      const data = length <= MAX_GATHERED ? plain.take(length) : plain.some(left);
+      left -= data.length;
+      if (data.length === 0 || (left > 0 && length <= MAX_GATHERED)) {
+        throw fail(`inline chunk of ${length} bytes, ${length - left} are left`);
+      }
+      yield { type: "inline", data };
+    }
+  }
+}
+
+const NOTHING = new Uint8Array(0);
+
+/** Reads on through pieces, which may be cut anywhere. */
+class PieceReader {
+  /** How much was read. */
+  offset = 0;
+  readonly #pieces: Iterator<Uint8Array>;
+  #piece: Uint8Array = NOTHING;
+  #at = 0;
+
+  constructor(pieces: Iterable<Uint8Array>) {
+    this.#pieces = pieces[Symbol.iterator]();
+  }
+
+  /** At most `length` bytes, none only at the end: a view of what is at hand. */
+  some(length: number): Uint8Array {
+    while (this.#at === this.#piece.length) {
+      const { value, done } = this.#pieces.next();
+      if (done === true) return NOTHING;
+      this.#piece = value;
+      this.#at = 0;
+    }
+    const data = this.#piece.subarray(this.#at, this.#at + length);
+    this.#at += data.length;
+    this.offset += data.length;
+    return data;
+  }
+
+  /** `length` bytes, fewer only at the end. They are copied if they are in several pieces. */
+  take(length: number): Uint8Array {
+    const first = this.some(length);
+    if (first.length === length) return first;
+    const parts = [first];
+    let have = first.length;
+    while (have < length) {
+      const part = this.some(length - have);
+      if (part.length === 0) break;
+      parts.push(part);
+      have += part.length;
+    }
+    const out = new Uint8Array(have);
+    let at = 0;
+    for (const part of parts) {
+      out.set(part, at);
+      at += part.length;
+    }
+    return out;
   }
 }
 

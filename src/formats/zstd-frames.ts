@@ -11,6 +11,46 @@ const DICTIONARY_ID_SIZE = [0, 1, 2, 4];
 const CONTENT_SIZE_SIZE = [0, 2, 4, 8];
 const RESERVED_BLOCK = 3;
 const RLE_BLOCK = 1;
+const COMPRESSED_BLOCK = 2;
+
+/** A block has at most this many bytes when it is decompressed. */
+const MAX_BLOCK = 1 << 17;
+
+/**
+ * What decompressing a frame takes, by what its header and its blocks say: its window, and the most that its data can be,
+ * in bytes. The frame is whole, as `ZstdFrames` finds it.
+ */
+export function measureFrame(frame: Uint8Array): {
+  readonly window: number;
+  readonly most: number;
+} {
+  const descriptor = frame[4]!;
+  const singleSegment = (descriptor & 0x20) !== 0;
+  const contentSize = CONTENT_SIZE_SIZE[descriptor >> 6]! || (singleSegment ? 1 : 0);
+  let at = 5;
+  let window = 0;
+  if (!singleSegment) {
+    const exponent = frame[at]! >> 3;
+    window = 2 ** (10 + exponent) * (1 + (frame[at]! & 7) / 8);
+    at++;
+  }
+  at += DICTIONARY_ID_SIZE[descriptor & 3]!;
+  if (singleSegment) {
+    for (let i = 0; i < contentSize; i++) window += frame[at + i]! * 2 ** (8 * i);
+    if (contentSize === 2) window += 256;
+  }
+  at += contentSize;
+  let most = 0;
+  for (let last = false; !last && at + FIELD.blockHeader <= frame.length; ) {
+    const header = frame[at]! | (frame[at + 1]! << 8) | (frame[at + 2]! << 16);
+    const size = header >> 3;
+    const type = (header >> 1) & 3;
+    last = (header & 1) !== 0;
+    most += type === COMPRESSED_BLOCK ? MAX_BLOCK : size;
+    at += FIELD.blockHeader + (type === RLE_BLOCK ? 1 : size);
+  }
+  return { window, most };
+}
 
 /** What is read next: a field of so many bytes. */
 const FIELD = { magic: 4, skippableSize: 4, descriptor: 1, blockHeader: 3 } as const;

@@ -7,6 +7,7 @@ import {
   parseSplitstream,
   type Splitstream,
   SplitstreamWriter,
+  type Zstd,
 } from "../../src/formats/splitstream.ts";
 import { zstd } from "../../userspace/zstd.ts";
 
@@ -21,8 +22,9 @@ function write(
   pieces: readonly Piece[],
   names: readonly (readonly [string, number])[] = [],
   hash: HashName = "sha256",
+  through = zstd,
 ): Uint8Array {
-  const writer = new SplitstreamWriter(hash, CONTENT_TYPES["oci-layer"], zstd);
+  const writer = new SplitstreamWriter(hash, CONTENT_TYPES["oci-layer"], through);
   for (const piece of pieces) {
     if (piece instanceof Uint8Array) writer.inline(piece);
     else writer.external(digest(hash, piece.fill), piece.size);
@@ -218,6 +220,73 @@ describe("round trip", () => {
       }),
       { numRuns: 200 },
     );
+  });
+});
+
+describe("a stream that is decompressed in pieces", () => {
+  /** Leaves data as it is; `cut` gives the pieces of a stream section. */
+  const through = (cut: (data: Uint8Array) => Iterable<Uint8Array>): Zstd => ({
+    compress: (data) => data.slice(),
+    decompress: (data) => data,
+    decompressPieces: cut,
+  });
+
+  test("is the same wherever they are cut", () => {
+    fc.assert(
+      fc.property(pieces, fc.integer({ min: 1, max: 700 }), (pieces, step) => {
+        const cut = through(function* (data) {
+          for (let at = 0; at < data.length; at += step) yield data.subarray(at, at + step);
+        });
+        const bytes = write(pieces, [["name", 3]], "sha256", cut);
+        expect(content(parseSplitstream(bytes, "sha256", cut))).toEqual(
+          content(parseSplitstream(write(pieces, [["name", 3]]), "sha256", zstd)),
+        );
+      }),
+    );
+  });
+
+  test("is decompressed no further than to the first fault", () => {
+    let asked = 0;
+    const bomb = through(function* (data) {
+      yield data;
+      for (;;) {
+        asked++;
+        yield new Uint8Array(1 << 20);
+      }
+    });
+    const bytes = write([{ fill: 1, size: 100 }, text("inline")], [], "sha256", bomb);
+    const stream = parseSplitstream(bytes, "sha256", bomb);
+    const { chunks, size } = stream;
+    const read = () => {
+      for (const _ of chunks()) if (asked > 0) throw new Error("went on");
+    };
+    expect(size).toBe(106);
+    expect(read).toThrow("went on"); // zeros are references to the first object
+    asked = 0;
+    const damaged = Buffer.from(bytes);
+    damaged.writeBigInt64LE(5n, bytes.length - 22);
+    expect(() => [...parseSplitstream(damaged, "sha256", bomb).chunks()]).toThrow(/no object 5/);
+    expect(asked).toBe(0);
+  });
+
+  test("gives a large inline chunk in parts, and never needs all of it at once", () => {
+    const megabyte = new Uint8Array(1 << 20).fill(7);
+    const head = Buffer.alloc(8);
+    head.writeBigInt64LE(BigInt(-200 * megabyte.length));
+    const bytes = write([megabyte.subarray(0, 100)]);
+    const huge = through(function* () {
+      yield head;
+      for (let i = 0; i < 200; i++) yield megabyte;
+    });
+    const sized = Buffer.from(bytes);
+    sized.writeBigUInt64LE(BigInt(200 * megabyte.length), HEADER + 72);
+    let total = 0;
+    for (const chunk of parseSplitstream(sized, "sha256", huge).chunks()) {
+      if (chunk.type !== "inline") throw new Error("expected inline data");
+      expect(chunk.data.length).toBeLessThanOrEqual(megabyte.length);
+      total += chunk.data.length;
+    }
+    expect(total).toBe(200 * megabyte.length);
   });
 });
 

@@ -142,6 +142,7 @@ const transparent: Zstd = {
     if (data.length > limit) throw new Error(`more than ${limit} bytes when decompressed`);
     return data;
   },
+  decompressPieces: (data, limit) => [transparent.decompress(data, limit)],
 };
 
 function splitstream(through: Zstd): Uint8Array {

@@ -160,6 +160,27 @@ describe.each(providers)("zstd by %s", (name, load) => {
     expect(zstd.decompress(zstd.compress(Buffer.alloc(0)), 0).length).toBe(0);
   });
 
+  test("holds no more than a part of a frame that becomes huge", async () => {
+    const { zstd } = await load();
+    const huge = 100 << 20;
+    const bytes = zlib.zstdCompressSync(Buffer.alloc(huge, 5));
+    let size = 0;
+    for (const piece of zstd.decompressPieces(bytes, huge)) {
+      size += piece.length;
+      expect(piece.length).toBeLessThanOrEqual(1 << 17);
+      if (piece.some((byte) => byte !== 5)) throw new Error("wrong data");
+    }
+    expect(size).toBe(huge);
+    expect(() => zstd.decompress(bytes, huge - 1)).toThrow(/more than/);
+  });
+
+  test("refuses a window that takes gigabytes", async () => {
+    const { zstd } = await load();
+    // magic number, no content size, window of 2 GiB, a last block of zeros
+    const bytes = Uint8Array.of(0x28, 0xb5, 0x2f, 0xfd, 0, 21 << 3, 0x43, 0, 0, 0);
+    expect(() => zstd.decompress(bytes, 100)).toThrow(/window of 2147483648 bytes, at most/);
+  });
+
   test("refuses what is cut off or something else", async () => {
     const { zstd, decompress } = await load();
     const good = zlib.zstdCompressSync(big);

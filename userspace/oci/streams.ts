@@ -63,8 +63,8 @@ export function readDocument(
 ): DocumentStream {
   try {
     const splitstream = repository.readStreamObject(stream, CONTENT_TYPES[kind]);
-    const [document, ...more] = splitstream.chunks();
-    if (document?.type !== "external" || more.length > 0) {
+    const [document, another] = splitstream.chunks();
+    if (document?.type !== "external" || another !== undefined) {
       throw new RepositoryError("corrupt", "expected a stream of exactly one object");
     }
     return {
