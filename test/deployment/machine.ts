@@ -53,6 +53,7 @@ export class TestMachine implements Disposable {
   readonly path = mkdtempSync(join(tmpdir(), "cfsboot-machine-"));
   /** Goes between the program and the kernel, if set. */
   linux: Linux = linux;
+  #boots = 0;
   #running: { id: string; insecure: boolean } | undefined;
 
   constructor() {
@@ -90,6 +91,7 @@ export class TestMachine implements Disposable {
         loader: "systemd-boot",
         run: this.#running === undefined ? undefined : run,
         running: this.#running,
+        bootId: `${this.#boots}`,
       };
       return action(host, repository, understand(observe(host, repository).seen));
     } finally {
@@ -131,6 +133,7 @@ export class TestMachine implements Disposable {
     rmSync(join(this.path, "root"), { recursive: true });
     mkdirSync(join(this.path, "root"));
     this.#running = undefined;
+    this.#boots++;
     const first = this.with((_host, _repository, { deployments }) => deployments[0]);
     if (first === undefined) throw new Error("nothing can be booted");
     this.#running = { id: first.id, insecure: first.entry.insecure };

@@ -5,7 +5,7 @@
 import { serializeBlsEntry } from "../../src/formats/bls-entry.ts";
 import { joinBootCount, splitBootCount } from "../../src/formats/boot-count.ts";
 import { withDirectory } from "../../src/linux/directories.ts";
-import { understand } from "../../src/model/deployments.ts";
+import { type Deployment, type Observation, understand } from "../../src/model/deployments.ts";
 import type { EtcPlan, EtcStrategy } from "../../src/model/etc/merge.ts";
 import type { MenuEntry } from "../../src/model/menu-entry.ts";
 import type { MenuFile } from "../../src/model/menu-files.ts";
@@ -18,6 +18,7 @@ import { DEPLOY, type Host } from "./host.ts";
 import { imageEtc } from "./image-etc.ts";
 import { readImageTree } from "./image-facts.ts";
 import { observe } from "./observe.ts";
+import { writeUpdateRecord } from "./outcome.ts";
 import { removeStagedRecord } from "./staged.ts";
 
 export interface FinalizeOptions {
@@ -34,15 +35,42 @@ export type Finalized =
  * Finalizes what is staged and not only downloaded. Can be repeated after it failed, or was cut off, anywhere.
  *
  * Order: `/etc` of the new deployment, built aside and exchanged; the boot menu, by exchange, in the first place last; the
- * staged menu and the record go.
+ * staged menu and its record go; on disk it is recorded as finalized, or why it failed.
  */
 export function finalize(host: Host, repository: Repository, options: FinalizeOptions): Finalized {
   const { seen } = observe(host, repository);
-  const { staged, booted } = understand(seen);
+  const machine = understand(seen);
+  const { staged } = machine;
   if (staged === undefined) return { done: false, why: "nothing is staged" };
   if (staged.downloadOnly) return { done: false, why: "what is staged is only downloaded" };
-  if (booted === undefined) throw new Error("what runs is not in the boot menu");
+  const { id } = staged;
+  const outcome = { id, stagedIn: host.bootId, locked: false };
+  try {
+    const etc = finalizeStaged(host, repository, seen, staged, machine.booted, options);
+    writeUpdateRecord(host, { ...outcome, outcome: "finalized", error: undefined });
+    return { done: true, id, etc };
+  } catch (error) {
+    writeUpdateRecord(host, { ...outcome, outcome: "failed", error: describe(error) });
+    throw error;
+  }
+}
 
+/** The messages of an error and its causes. */
+function describe(error: unknown): string {
+  const messages: string[] = [];
+  for (let at = error; at instanceof Error; at = at.cause) messages.push(at.message);
+  return messages.join(": ");
+}
+
+function finalizeStaged(
+  host: Host,
+  repository: Repository,
+  seen: Observation,
+  staged: Deployment,
+  booted: Deployment | undefined,
+  options: FinalizeOptions,
+): EtcPlan {
+  if (booted === undefined) throw new Error("what runs is not in the boot menu");
   const etcOf = (id: string) => ({
     name: `/etc of ${id.slice(0, 12)}`,
     tree: imageEtc(repository, readImageTree(repository, id)),
@@ -60,7 +88,7 @@ export function finalize(host: Host, repository: Repository, options: FinalizeOp
   }
   for (const place of host.places) removeStagedEntries(linux, place, STAGED_ENTRIES);
   removeStagedRecord(host);
-  return { done: true, id: staged.id, etc };
+  return etc;
 }
 
 /**

@@ -18,6 +18,8 @@ export interface Host {
   readonly run: Fd | undefined;
   /** What runs; absent where that is not one of the deployments. */
   readonly running: { readonly id: string; readonly insecure: boolean } | undefined;
+  /** Tells this boot from others (`/proc/sys/kernel/random/boot_id`). */
+  readonly bootId: string;
 }
 
 /** State of all deployments, below the physical root. */

@@ -31,6 +31,7 @@ import { listBlockDevices } from "../bootloader/block-devices.ts";
 import { type BootPlace, grubPlace } from "../bootloader/boot-place.ts";
 import { openPartition } from "../bootloader/open-place.ts";
 import type { Host } from "./host.ts";
+import { bootId } from "./outcome.ts";
 
 const SYSROOT = "/sysroot";
 const RUN = "/run/composefs";
@@ -93,6 +94,7 @@ export function openHost(linux: Linux, access: Access, onWait?: () => void): Ope
       loader,
       run,
       running: { id, insecure },
+      bootId: bootId(linux),
     };
     return { host, readOnly, [Symbol.dispose]: close };
   } catch (error) {

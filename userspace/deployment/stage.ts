@@ -43,6 +43,7 @@ import { buildEtc } from "./etc/build.ts";
 import { DEPLOY, type Host, SHARED_VAR } from "./host.ts";
 import { imageEtc } from "./image-etc.ts";
 import { type BootableKernel, kargsOf, kernelOf, labelOf, readImageTree } from "./image-facts.ts";
+import { writeUpdateRecord } from "./outcome.ts";
 import { removeStagedRecord, writeStagedRecord } from "./staged.ts";
 import { originName } from "./state.ts";
 
@@ -156,7 +157,7 @@ export function describeStage(plan: StagePlan): string[] {
  * Carries out a plan.
  *
  * Order: the tag that keeps the image; the old record goes, if there is one; the kernel; the state directory; the staged menu;
- * the record. Each is durable before the next.
+ * the record on disk; the one that counts. Each is durable before the next.
  */
 export function stage(host: Host, repository: Repository, plan: StagePlan): void {
   keepImage(repository, plan);
@@ -164,7 +165,18 @@ export function stage(host: Host, repository: Repository, plan: StagePlan): void
   const artifact = placeKernel(host, plan);
   writeState(host, plan);
   writeMenu(host, plan, artifact, STAGED_ENTRIES);
-  writeStagedRecord(host, { id: plan.id, locked: plan.locked });
+  record(host, plan.id, plan.locked);
+}
+
+/** Makes what is staged but only downloaded the one that is finalized at shutdown. */
+export function unlock(host: Host, id: string): void {
+  record(host, id, false);
+}
+
+function record(host: Host, id: string, locked: boolean): void {
+  const stagedIn = host.bootId;
+  writeUpdateRecord(host, { id, stagedIn, locked, outcome: "staged", error: undefined });
+  writeStagedRecord(host, { id, locked });
 }
 
 /** As `stage`, but the menu is changed at once: where no system runs. */
