@@ -32,7 +32,7 @@ import {
 } from "../../../src/model/etc/tree.ts";
 import { cloneContent, readContent } from "../../repository/file-content.ts";
 import { naming } from "../../scan.ts";
-import { EtcChangedError, FileOnDisk } from "./scan.ts";
+import { EtcChangedError, FileOnDisk } from "./content.ts";
 
 const NEW_FILE = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
 const READ_ANY = O_RDONLY | O_NOFOLLOW | O_CLOEXEC;

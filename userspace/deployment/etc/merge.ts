@@ -16,8 +16,9 @@ import {
 import { reportPlan } from "../../../src/model/etc/report.ts";
 import type { FoundDirectory } from "../../../src/model/etc/tree.ts";
 import { buildEtc } from "./build.ts";
+import { EtcChangedError } from "./content.ts";
 import { removeEtc } from "./remove.ts";
-import { EtcChangedError, type EtcPlace, type ScannedEtc, scanEtc } from "./scan.ts";
+import { type EtcPlace, type ScannedEtc, scanEtc } from "./scan.ts";
 import { mergeText } from "./text-merge.ts";
 
 /** The name of the report in a deployment's state directory. */

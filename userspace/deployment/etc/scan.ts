@@ -4,7 +4,6 @@
  * opened was not there; what changes between the scan and the reading of its content is an `EtcChangedError`, and then one
  * begins again.
  */
-import { createHash } from "node:crypto";
 import {
   ascii,
   type ByteString,
@@ -16,16 +15,11 @@ import {
   AT_EMPTY_PATH,
   O_CLOEXEC,
   O_DIRECTORY,
-  O_NOCTTY,
   O_NOFOLLOW,
-  O_NONBLOCK,
   O_PATH,
   O_RDONLY,
   OPEN_TREE_CLOEXEC,
   OPEN_TREE_CLONE,
-  RESOLVE_BENEATH,
-  RESOLVE_NO_MAGICLINKS,
-  RESOLVE_NO_SYMLINKS,
   RESOLVE_NO_XDEV,
   S_IFBLK,
   S_IFCHR,
@@ -35,29 +29,23 @@ import {
   S_IFMT,
   S_IFREG,
 } from "../../../src/linux/constants.ts";
-import { readAll } from "../../../src/linux/files.ts";
 import { STATX_ATTR_APPEND, STATX_ATTR_IMMUTABLE } from "../../../src/linux/inode-flags.ts";
 import { type Fd, isErrno, type Linux, type Path, type Statx } from "../../../src/linux/linux.ts";
-import { MAX_TEXT } from "../../../src/model/etc/attributes.ts";
 import {
   below,
   type EtcContent,
   type EtcLeaf,
   type EtcMount,
   type EtcStat,
-  type FileContent,
   type FoundDirectory,
 } from "../../../src/model/etc/tree.ts";
-import { readContent } from "../../repository/file-content.ts";
 import { deviceNumber, naming, orNothing } from "../../scan.ts";
+import { FileOnDisk, SAFE } from "./content.ts";
 
 /** Each level holds a descriptor while it is read. */
 const MAX_DEPTH = 200;
 
-const SAFE = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
 const READ_DIRECTORY = O_RDONLY | O_DIRECTORY | O_CLOEXEC;
-// a FIFO or a device that takes a file's place at the wrong time must neither block nor act
-const READ_FILE = O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
 const HERE = ascii(".");
 
 /** A directory, and what it is called in messages. */
@@ -70,11 +58,6 @@ export interface EtcPlace {
 /** The content of files is read through the directory that stays open, until it is disposed. */
 export interface ScannedEtc extends Disposable {
   readonly tree: FoundDirectory;
-}
-
-/** Something changed while it was looked at. */
-export class EtcChangedError extends Error {
-  override readonly name = "EtcChangedError";
 }
 
 /**
@@ -270,84 +253,4 @@ function flagsOf({ attributes }: Statx): Pick<EtcStat, "immutable" | "appendOnly
     ...((attributes & STATX_ATTR_IMMUTABLE) !== 0n && { immutable: true }),
     ...((attributes & STATX_ATTR_APPEND) !== 0n && { appendOnly: true }),
   };
-}
-
-/** The content of a file that was found. */
-export class FileOnDisk implements FileContent {
-  readonly size: number;
-  readonly #linux: Linux;
-  readonly #root: Fd;
-  readonly #path: ByteString;
-  readonly #name: string;
-  readonly #found: Statx;
-  #digest: { readonly hex: string | undefined } | undefined;
-
-  constructor(linux: Linux, root: Fd, path: ByteString, name: string, found: Statx) {
-    this.#linux = linux;
-    this.#root = root;
-    this.#path = path;
-    this.#name = name;
-    this.#found = found;
-    this.size = found.size;
-  }
-
-  digest(): string | undefined {
-    this.#digest ??= { hex: this.#computeDigest() };
-    return this.#digest.hex;
-  }
-
-  #computeDigest(): string | undefined {
-    const hash = createHash("sha256");
-    try {
-      this.use((fd) => this.#about(() => readContent(this.#linux, fd, (b) => hash.update(b))));
-    } catch (error) {
-      if (isErrno(error, "EACCES", "EPERM")) return undefined;
-      throw error;
-    }
-    return hash.digest("hex");
-  }
-
-  read(): Uint8Array {
-    return this.use((fd) => this.#about(() => readAll(this.#linux, fd, MAX_TEXT)));
-  }
-
-  /**
-   * Runs `action` with the open file. Throws `EtcChangedError` if it is not as it was found, before or after; other errors
-   * name the file if it cannot be opened, those of `action` stay as they are.
-   */
-  use<T>(action: (fd: Fd) => T): T {
-    const linux = this.#linux;
-    let fd: Fd;
-    try {
-      const how = { flags: READ_FILE, resolve: SAFE };
-      fd = this.#about(() => linux.openat2(this.#root, toBytes(this.#path), how));
-    } catch (error) {
-      if (isErrno(error, "ENOENT", "ELOOP", "ENOTDIR", "ENXIO")) throw this.#changed(error);
-      throw error;
-    }
-    try {
-      this.#check(fd);
-      const result = action(fd);
-      this.#check(fd);
-      return result;
-    } finally {
-      linux.close(fd);
-    }
-  }
-
-  #about<T>(call: () => T): T {
-    return naming(fromText(this.#name), call);
-  }
-
-  #check(fd: Fd): void {
-    const [now, then] = [this.#linux.statx(fd, "", AT_EMPTY_PATH), this.#found];
-    const same = (["ino", "devMajor", "devMinor", "size", "mtimeSec", "mtimeNsec"] as const).every(
-      (field) => now[field] === then[field],
-    );
-    if (!same) throw this.#changed();
-  }
-
-  #changed(cause?: unknown): EtcChangedError {
-    return new EtcChangedError(`${this.#name} changed while it was read`, { cause });
-  }
 }
