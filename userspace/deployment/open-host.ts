@@ -46,6 +46,8 @@ export type Access = "read" | "write";
 /** The running machine. `close` ends what was opened. */
 export interface OpenHost extends Disposable {
   readonly host: Host;
+  /** The path of its repository, which can be written to where the machine can: `/sysroot` itself is read-only. */
+  readonly repositoryPath: string;
   /** Whether its disk cannot be written to. */
   readonly readOnly: boolean;
 }
@@ -96,7 +98,8 @@ export function openHost(linux: Linux, access: Access, onWait?: () => void): Ope
       running: { id, insecure },
       bootId: bootId(linux),
     };
-    return { host, readOnly, [Symbol.dispose]: close };
+    const repositoryPath = `/proc/self/fd/${sysroot}/composefs`;
+    return { host, repositoryPath, readOnly, [Symbol.dispose]: close };
   } catch (error) {
     close();
     throw error;
