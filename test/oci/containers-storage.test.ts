@@ -14,15 +14,27 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import zlib from "node:zlib";
 import { afterEach, beforeEach, describe, expect, type TestContext, test } from "vitest";
+import { objectPath, toHex } from "../../src/formats/digest.ts";
 import { AT_FDCWD, F_WRLCK, O_RDWR } from "../../src/linux/constants.ts";
 import { linux } from "../../userspace/linux.ts";
 import { openStoredImage } from "../../userspace/oci/containers-storage/open.ts";
 import { storePlaces } from "../../userspace/oci/containers-storage/places.ts";
+import { checkImages } from "../../userspace/oci/fsck.ts";
 import type { SourceOptions } from "../../userspace/oci/open.ts";
+import { pull } from "../../userspace/oci/pull.ts";
 import { parseReference, type StorageReference } from "../../userspace/oci/reference.ts";
 import type { ConfPlaces } from "../../userspace/oci/registries.ts";
-import { layerId, tarSplit, writeStore } from "./fixtures/containers-store.ts";
-import { image, type TarFile, tar, writeLayout } from "./fixtures/images.ts";
+import { repairImages } from "../../userspace/oci/repair.ts";
+import { checkRepository } from "../../userspace/repository/fsck.ts";
+import { openRepository } from "../../userspace/repository/repository.ts";
+import {
+  imagesJson,
+  layerId,
+  type StoreContent,
+  tarSplit,
+  writeStore,
+} from "./fixtures/containers-store.ts";
+import { image, indexEntries, json, type TarFile, tar, writeLayout } from "./fixtures/images.ts";
 import { failure, makeRepository, names, pullInto, requireIntact } from "./fixtures/pulling.ts";
 
 const base = tar([
@@ -48,7 +60,7 @@ const whole = image([
   { tar: top, compression: "zstd" },
 ]);
 const NAME = "docker.io/library/x:1";
-const CONTENT = { images: [{ image: whole, names: [NAME] }], layers: [base, top] };
+const CONTENT: StoreContent = { images: [{ image: whole, names: [NAME] }], layers: [base, top] };
 
 const NOWHERE: ConfPlaces = { env: {}, uid: 0, system: [] };
 
@@ -164,6 +176,58 @@ describe("a store", () => {
     [`y:1@${whole.config.digest.slice(7)}`, /there is no such image$/],
   ])("has no image %s", async (name, message) => {
     expect(await failure(open(`containers-storage:[${store()}]${name}`))).toMatch(message);
+  });
+
+  test("an image by the digest of the index that it was chosen from", async () => {
+    const platform = { os: "linux", architecture: "amd64" };
+    const entries = [
+      { image: image([{ tar: top, compression: "none" }]), platform: { ...platform, os: "other" } },
+      { image: whole, platform },
+    ];
+    const type = "application/vnd.oci.image.index.v1+json";
+    const index = json(type, { schemaVersion: 2, manifests: indexEntries(entries) });
+    const root = store({ ...CONTENT, images: [{ image: whole, names: [NAME], index }] });
+    const { path } = await pullFresh(`containers-storage:[${root}]x@${index.digest}`);
+    expect(names(path)).toEqual(await expectedNames());
+    const both = { image: whole, names: ["quay.io/y/x:1"], index };
+    const list = imagesJson(root, [both]);
+    writeFileSync(join(root, "overlay-images/images.json"), JSON.stringify(list));
+    expect(await failure(open(`containers-storage:[${root}]x@${index.digest}`))).toContain(
+      "no such",
+    );
+  });
+
+  test("gives back what a repository has lost, even if its name has gone on", async () => {
+    const root = store();
+    const source = `containers-storage:[${root}]x:1`;
+    const path = fresh();
+    using repository = openRepository(makeRepository(`${path}-lost`));
+    const transport = await open(source);
+    const platform = { os: "linux", architecture: "amd64" };
+    await pull(repository, transport!, { name: source, platform, bootable: false });
+    await transport!.close();
+    const lost = repository.readStream(`oci-layer-${whole.diffIds[0]}`).objectRefs[0]!;
+    rmSync(join(`${path}-lost`, "objects", objectPath(toHex(lost))));
+
+    const other = image([{ tar: top, compression: "none" }]);
+    const images = [
+      { image: other, names: [NAME] },
+      { image: whole, names: ["docker.io/library/x:old"] },
+    ];
+    writeFileSync(
+      join(root, "overlay-images/images.json"),
+      JSON.stringify(imagesJson(root, images)),
+    );
+    const check = () => [
+      ...checkRepository(repository).findings,
+      ...checkImages(repository).findings,
+    ];
+    expect(check()).not.toEqual([]);
+    const failures = await repairImages(repository, check(), {
+      open: async (reference) => (await openStoredImage(reference as StorageReference, NOWHERE))!,
+    });
+    expect(failures).toEqual([]);
+    expect(check()).toEqual([]);
   });
 
   test("a name that was meant is suggested", async () => {
