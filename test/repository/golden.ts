@@ -181,7 +181,7 @@ export function describeRepository(repository: Repository): object {
       images: info.images,
       // what files take on the disk is the file system's affair
       objects: [all.objects, all.apparent],
-      garbage: [garbage.objects, garbage.apparent],
+      garbage: garbage && [garbage.objects, garbage.apparent],
       roots: info.roots.map(({ kind, entry, refs, all, own }) => ({
         kind,
         entry,

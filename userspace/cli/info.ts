@@ -2,7 +2,8 @@
 import type { Command } from "commander";
 import { algorithmName } from "../../src/formats/meta-json.ts";
 import { decodeTag, TAG_DIRECTORY } from "../../src/formats/oci-tag.ts";
-import type { Amount, RepositoryInfo, RootInfo } from "../repository/info.ts";
+import type { Amount, RepositoryInfo, RootInfo, UnreadableRoot } from "../repository/info.ts";
+import { describeError } from "./errors.ts";
 import { addExamples } from "./example.ts";
 import { megabytes } from "./pull-progress.ts";
 import { openRepositoryAt, repoOption } from "./repository.ts";
@@ -31,6 +32,13 @@ async function info(flags: InfoFlags): Promise<void> {
   process.stdout.write(
     flags.json ? `${JSON.stringify(toJson(found), null, 2)}\n` : toText(repository.path, found),
   );
+  if (found.unreadable.length === 0) return;
+  for (const root of found.unreadable) process.stderr.write(`warning: ${describe(root)}\n`);
+  process.stderr.write(`hint: cfsboot repo fsck --repair --repo ${repository.path}\n`);
+}
+
+function describe(root: UnreadableRoot): string {
+  return `what ${namesOf(root).join(", ")} needs is not known: ${describeError(root.cause).message}`;
 }
 
 function toText(path: string, found: RepositoryInfo): string {
@@ -45,7 +53,7 @@ function toText(path: string, found: RepositoryInfo): string {
     `  streams:   ${found.streams}`,
     `  images:    ${found.images}`,
     `  objects:   ${amount(all)}`,
-    `  garbage:   ${amount(garbage)}`,
+    `  garbage:   ${garbage === undefined ? "not known" : amount(garbage)}`,
   ];
   if (roots.length === 0) return `${lines.join("\n")}\n`;
   const rows = roots.map((root) => [
@@ -59,7 +67,7 @@ function toText(path: string, found: RepositoryInfo): string {
 }
 
 /** Tags as they were given; other references as they are. */
-function namesOf({ kind, refs }: RootInfo): string[] {
+function namesOf({ kind, refs }: Pick<RootInfo, "kind" | "refs">): string[] {
   const start = `${TAG_DIRECTORY}/`;
   return refs.map((ref) => {
     if (kind === "streams" && ref.startsWith(start)) return decodeTag(ref.slice(start.length));
@@ -75,13 +83,19 @@ function toJson(found: RepositoryInfo): object {
     streams: found.streams,
     images: found.images,
     objects: found.all,
-    garbage: found.garbage,
+    garbage: found.garbage ?? null,
     roots: found.roots.map((root) => ({
       names: namesOf(root),
       kind: root.kind,
       entry: root.entry,
       total: root.all,
       own: root.own,
+    })),
+    unreadable: found.unreadable.map((root) => ({
+      names: namesOf(root),
+      kind: root.kind,
+      entry: root.entry,
+      error: describeError(root.cause).message,
     })),
   };
 }

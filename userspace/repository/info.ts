@@ -5,7 +5,14 @@ import type { ErofsFormat } from "../../src/formats/meta-json.ts";
 import { AT_SYMLINK_NOFOLLOW } from "../../src/linux/constants.ts";
 import { isErrno } from "../../src/linux/linux.ts";
 import { DigestSet } from "../../src/model/digest-set.ts";
-import { findLive, findRoots, type LinkKind, type Links } from "../../src/model/liveness.ts";
+import {
+  findLive,
+  findRoots,
+  type LinkKind,
+  type Links,
+  type LinkTable,
+  type Root,
+} from "../../src/model/liveness.ts";
 import { listObjects, objectDirectories, objectReader, readLinks } from "./contents.ts";
 import type { Repository, RepositoryFiles } from "./repository.ts";
 
@@ -29,6 +36,11 @@ export interface RootInfo {
   readonly own: Amount;
 }
 
+/** One of which nobody can tell what it needs. */
+export interface UnreadableRoot extends Pick<RootInfo, "kind" | "entry" | "refs"> {
+  readonly cause: unknown;
+}
+
 export interface RepositoryInfo {
   readonly hash: HashName;
   /** The default one first. */
@@ -38,10 +50,11 @@ export interface RepositoryInfo {
   readonly streams: number;
   readonly images: number;
   readonly all: Amount;
-  /** What no reference needs. */
-  readonly garbage: Amount;
+  /** What no reference needs; not known if there are any that cannot be read. */
+  readonly garbage: Amount | undefined;
   /** Sorted by the first of their references. */
   readonly roots: readonly RootInfo[];
+  readonly unreadable: readonly UnreadableRoot[];
 }
 
 /** Looks at all of a repository but the content of files. */
@@ -52,12 +65,22 @@ export function repositoryInfo(repository: Repository): RepositoryInfo {
 
   const read = objectReader(repository);
   const users = new Uint32Array(sizes.count);
-  const needs = findRoots(links).map((root) => {
-    const live = findLive([root], links, read, files.hash);
-    const indexes = sizes.indexesOf(live);
-    for (const index of indexes) users[index]!++;
-    return { root, indexes };
+  const needs: { readonly root: Root; readonly indexes: Uint32Array }[] = [];
+  const unreadable: UnreadableRoot[] = [];
+  const describe = ({ kind, entry }: Root) => ({
+    kind,
+    entry: display(entry),
+    refs: namesOf(links, kind, entry),
   });
+  for (const root of findRoots(withoutDangling(links, unreadable))) {
+    try {
+      const indexes = sizes.indexesOf(findLive([root], links, read, files.hash));
+      for (const index of indexes) users[index]!++;
+      needs.push({ root, indexes });
+    } catch (cause) {
+      unreadable.push({ ...describe(root), cause });
+    }
+  }
   return {
     hash: repository.hash,
     formats: repository.formats,
@@ -65,17 +88,43 @@ export function repositoryInfo(repository: Repository): RepositoryInfo {
     streams: links.streams.entries.size,
     images: links.images.entries.size,
     all: sizes.sum(sizes.indexes()),
-    garbage: sizes.sum(sizes.indexes().filter((index) => users[index] === 0)),
+    garbage:
+      unreadable.length > 0
+        ? undefined
+        : sizes.sum(sizes.indexes().filter((index) => users[index] === 0)),
     roots: needs
-      .map(({ root: { kind, entry }, indexes }) => ({
-        kind,
-        entry: display(entry),
-        refs: namesOf(links, kind, entry),
+      .map(({ root, indexes }) => ({
+        ...describe(root),
         all: sizes.sum(indexes),
         own: sizes.sum(indexes.filter((index) => users[index] === 1)),
       }))
-      .sort(({ refs: [a = ""] }, { refs: [b = ""] }) => (a < b ? -1 : a > b ? 1 : 0)),
+      .sort(byName),
+    unreadable: unreadable.sort(byName),
   };
+}
+
+/** The links without the references that lead nowhere, which are `found`. */
+function withoutDangling(links: Links, found: UnreadableRoot[]): Links {
+  const sound = (kind: LinkKind): LinkTable => {
+    const { entries, refs } = links[kind];
+    return {
+      entries,
+      refs: refs.filter(({ name, target }) => {
+        if (entries.has(target)) return true;
+        const cause = new Error("it leads nowhere");
+        found.push({ kind, entry: display(target), refs: [display(name)], cause });
+        return false;
+      }),
+    };
+  };
+  return { streams: sound("streams"), images: sound("images") };
+}
+
+function byName(
+  { refs: [a = ""] }: Pick<RootInfo, "refs">,
+  { refs: [b = ""] }: Pick<RootInfo, "refs">,
+): number {
+  return a < b ? -1 : a > b ? 1 : 0;
 }
 
 function namesOf(links: Links, kind: LinkKind, entry: ByteString): string[] {
