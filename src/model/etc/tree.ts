@@ -26,7 +26,7 @@ export interface FileContent {
   readonly size: number;
   /** SHA-256 in hex; `undefined` where the file may not be read. Computed at the first call. */
   digest(): string | undefined;
-  /** All bytes. Only called for files up to `MAX_TEXT` bytes. */
+  /** All bytes. The merge only asks for those of files up to `MAX_TEXT` bytes. */
   read(): Uint8Array;
 }
 
