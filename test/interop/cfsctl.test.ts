@@ -390,6 +390,51 @@ test.each(HASHES)("%s: what cfsctl wrote, without its meta.json, is understood",
   requireIntact(repository);
 });
 
+test(
+  "at once: both pull into one repository, and both collect",
+  async () => {
+    const repository = init("repo", "cfsctl");
+    const images = Object.entries(IMAGES).filter(([name]) => name !== "large");
+    const start = (command: string, ...args: string[]) =>
+      new Promise<string>((resolve) => {
+        const child = spawn(command, args, { env: { ...process.env, RUST_BACKTRACE: "0" } });
+        let output = "";
+        child.stdout.on("data", (chunk) => {
+          output += chunk;
+        });
+        child.stderr.on("data", (chunk) => {
+          output += chunk;
+        });
+        child.on("close", (status) => resolve(status === 0 ? "done" : output));
+      });
+    const ours = (...args: string[]) =>
+      start(process.execPath, CFSBOOT, ...args, "--repo", repository);
+    const theirs = (...args: string[]) => start(CFSCTL!, "--repo", repository, ...args);
+    const outcomes = await Promise.all(
+      images.flatMap(([name, { image }]) => {
+        const source = layout(image);
+        return [
+          ours("image", "pull", source, `ours ${name}`),
+          theirs("oci", "pull", source, `theirs ${name}`),
+          ours("repo", "gc"),
+          theirs("gc"),
+        ];
+      }),
+    );
+    expect(outcomes).toEqual(outcomes.map(() => "done"));
+    requireIntact(repository);
+    cfsboot(repository, "repo", "gc");
+    requireIntact(repository);
+    for (const [name] of images) {
+      const [digest, other] = ["ours", "theirs"].map((by) =>
+        cfsctl(repository, "oci", "compute-id", `${by} ${name}`),
+      );
+      expect(digest).toBe(other);
+    }
+  },
+  TIMEOUT,
+);
+
 test("a collection waits for cfsctl's transaction", async () => {
   const repository = init("repo", "cfsctl");
   pull(repository, "cfsctl", "x", IMAGES["not bootable"]!.image);
