@@ -72,12 +72,12 @@ export function fromText(text: string): ByteString {
 /** Bytes as text if they are valid UTF-8 (shortest form, no surrogates), else `undefined`. */
 export function toText(name: ByteString): string | undefined {
   let out = "";
+  /** Where the ASCII characters begin that are not yet part of it; a string per character would take much memory. */
+  let from = 0;
   for (let i = 0; i < name.length; ) {
     const first = name.charCodeAt(i++);
-    if (first < 0x80) {
-      out += String.fromCharCode(first);
-      continue;
-    }
+    if (first < 0x80) continue;
+    out += name.slice(from, i - 1);
     const more = first >= 0xf0 ? 3 : first >= 0xe0 ? 2 : 1;
     if (first < 0xc2 || first > 0xf4 || i + more > name.length) return undefined;
     let code = first & (0x3f >> more);
@@ -89,8 +89,9 @@ export function toText(name: ByteString): string | undefined {
     if (code < [0, 0x80, 0x800, 0x10000][more]!) return undefined;
     if (code > 0x10ffff || (code >= 0xd800 && code <= 0xdfff)) return undefined;
     out += String.fromCodePoint(code);
+    from = i;
   }
-  return out;
+  return out + name.slice(from);
 }
 
 /** For messages: text where the bytes are printable UTF-8, `\xHH` for every other byte. */

@@ -7,6 +7,7 @@
  */
 
 import { type JsonObject, parseJson } from "./json-document.ts";
+import { splitList } from "./json-list.ts";
 import { isDigest } from "./oci.ts";
 
 /** How the names of the annotations begin: today, and in Podman 4 and its kin. */
@@ -31,7 +32,9 @@ export const OLD_CHUNKED_ANNOTATIONS = annotationNames(OLD_PREFIX);
 /** The only type and version of a table of contents. */
 const TOC_TYPE = 1;
 const TOC_VERSION = 1;
-/** Largest table of contents that is read, in bytes, decompressed; it is held in memory. */
+/** Largest entry of it, in bytes: they have extended attributes, too. */
+const MAX_ENTRY = 1 << 20;
+/** Largest table of contents that is read, in bytes, decompressed; as such it is held in memory. */
 const MAX_TOC = 32 << 20;
 /** Largest tar-split that is read, in bytes, compressed; as such it is held in memory. */
 const MAX_TAR_SPLIT = 16 << 20;
@@ -187,28 +190,32 @@ interface OpenFile {
  * overlap or lie elsewhere, chunks that leave gaps, sizes that no such frames can give.
  */
 export function parseChunkedToc(bytes: Uint8Array, data: ByteRange): ChunkedToc {
-  const document = parseJson(bytes, "table of contents", MAX_TOC);
-  const version = document.size("version");
-  if (version !== TOC_VERSION) document.fail("version", `${version}; expected ${TOC_VERSION}`);
-  const tarSplitDigest = document.optionalString("tarSplitDigest") || undefined;
-  if (tarSplitDigest !== undefined)
-    requireDigest(tarSplitDigest, "table of contents: tarSplitDigest");
-
   const files: ChunkedFile[] = [];
   let open: OpenFile | undefined;
-  for (const [index, entry] of document.objects("entries").entries()) {
-    const place = `table of contents: entries[${index}]`;
+  let count = 0;
+  const rest = splitList(bytes, "entries", (element) => {
+    const place = `table of contents: entries[${count++}]`;
+    const entry = parseJson(element, place, MAX_ENTRY);
     const type = entry.string("type");
     if (type === "chunk") {
       if (open === undefined || entry.string("name") !== open.name)
         throw new Error(`${place}: a chunk of no file`);
       open.chunks.push(readChunk(entry));
-      continue;
+      return;
     }
     if (open !== undefined) files.push(closeFile(open));
     open = type === "reg" ? openFile(entry, place) : undefined;
-  }
+  });
   if (open !== undefined) files.push(closeFile(open));
+
+  const document = parseJson(rest, "table of contents", MAX_TOC);
+  if (document.objects("entries").length > 0)
+    document.fail("entries", "expected a name without escapes");
+  const version = document.size("version");
+  if (version !== TOC_VERSION) document.fail("version", `${version}; expected ${TOC_VERSION}`);
+  const tarSplitDigest = document.optionalString("tarSplitDigest") || undefined;
+  if (tarSplitDigest !== undefined)
+    requireDigest(tarSplitDigest, "table of contents: tarSplitDigest");
 
   files.sort((a, b) => a.start - b.start);
   let at = data.start;

@@ -128,16 +128,16 @@ describe("table of contents", () => {
     ["overlap", [reg("a"), reg("b", { offset: 80, endOffset: 120 })], '"b": bytes 80 to 120'],
     ["past the end", [reg("a", { endOffset: 1001 })], '"a": bytes 50 to 1001'],
     ["backwards", [reg("a", { endOffset: 50 })], "chunk 1: bytes 50 to 50"],
-    ["no digest", [reg("a", { digest: undefined })], "entries[0].digest: expected a string"],
+    ["no digest", [reg("a", { digest: undefined })], "entries[0]: digest: expected a string"],
     ["bad digest", [reg("a", { digest: "sha256:0" })], 'entries[0]: digest: "sha256:0"'],
-    ["no place", [reg("a", { offset: undefined })], "entries[0].offset: expected a whole number"],
+    ["no place", [reg("a", { offset: undefined })], "entries[0]: offset: expected a whole number"],
     ["too much", [reg("a", { size: 1e12 })], "40 bytes of zstd that shall give 1000000000000"],
     [
       "hole of nothing",
       [reg("a", { size: 2e9, chunkType: "zeros" })],
       "40 bytes of zstd that shall give 2000000000",
     ],
-    ["negative", [reg("a", { size: -1 })], "entries[0].size: expected a whole number, 0 or more"],
+    ["negative", [reg("a", { size: -1 })], "entries[0]: size: expected a whole number, 0 or more"],
     ["chunk first", [{ type: "chunk", name: "a", offset: 1 }], "entries[0]: a chunk of no file"],
     [
       "another's chunk",
@@ -160,7 +160,7 @@ describe("table of contents", () => {
       '"a", chunk 2',
     ],
     ["kind of chunk", [reg("a", { chunkType: "ones" })], 'chunkType: expected "zeros" or nothing'],
-    ["no type", [{ name: "a" }], "entries[0].type: expected a string"],
+    ["no type", [{ name: "a" }], "entries[0]: type: expected a string"],
   ])("%s", (_, entries, why) => {
     expect(() => parse(entries)).toThrow(why);
   });

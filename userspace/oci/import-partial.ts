@@ -1,4 +1,5 @@
 /** Storing a layer of which only a part is fetched; and what to do where that comes to nothing. */
+import { type ArchivePiece, encodePieces } from "./archive-pieces.ts";
 import { errorCodes } from "./http.ts";
 import type { LayerProgress, LayerWork } from "./import-layers.ts";
 import type { ImportStats } from "./layer.ts";
@@ -36,7 +37,7 @@ export async function importPartially(
     progress.received?.(index, more);
   };
   const inVain = () => progress.received?.(index, -bytes);
-  let content: AsyncGenerator<Uint8Array, void, undefined> | undefined;
+  let content: AsyncGenerator<ArchivePiece, void, undefined> | undefined;
   let broken = false;
   try {
     const layer = await openPartialLayer(transport, descriptor, { contents, signal, received });
@@ -46,14 +47,13 @@ export async function importPartially(
     }
     progress.partial?.(index, layer.bytes);
     content = layer.content();
-    const source = noticed(content, () => {
+    const source = noticed(encodePieces(content), () => {
       broken = true;
     });
-    return await store.store({ diffId, compression: "none", asIs: false }, source);
+    return await store.store({ diffId, compression: "none", asIs: false, inPieces: true }, source);
   } catch (error) {
     outer.throwIfAborted();
-    // the system's errors have codes; what is wrong with an archive has none
-    if (content !== undefined && !broken && errorCodes(error).length > 0) throw error;
+    if (content !== undefined && !broken && errorCodes(error).some(isHopeless)) throw error;
     inVain();
     progress.whole?.(index, error);
     return undefined;
@@ -61,6 +61,11 @@ export async function importPartially(
     ended.abort(); // what is still on its way is not waited for
     await content?.return().catch(() => {});
   }
+}
+
+/** Whether it would not be better if all of the layer was fetched. */
+function isHopeless(code: string): boolean {
+  return ["ENOSPC", "EDQUOT", "EROFS"].includes(code);
 }
 
 /** The same bytes; it is noticed when the source fails. */

@@ -1,6 +1,7 @@
 /** A layer on its way into the repository. */
 import { createHash } from "node:crypto";
 import { Crc64, formatCrc64 } from "../../src/formats/crc64.ts";
+import { sameDigest, toHex } from "../../src/formats/digest.ts";
 import { CONTENT_TYPES, SplitstreamWriter } from "../../src/formats/splitstream.ts";
 import { TarSplitter } from "../../src/formats/tar/splitter.ts";
 import { AT_EMPTY_PATH } from "../../src/linux/constants.ts";
@@ -9,6 +10,7 @@ import { isProblem } from "../repository/errors.ts";
 import { readContent } from "../repository/file-content.ts";
 import type { ObjectWriter, Repository, StoredObject } from "../repository/repository.ts";
 import { zstd } from "../zstd.ts";
+import type { BodyObject } from "./archive-pieces.ts";
 
 /** What an import put into the repository. */
 export interface ImportStats {
@@ -164,6 +166,36 @@ export class LayerImport {
     if (stored.method === "reflinked") this.stats.objectsReflinked++;
     if (stored.method === "hardlinked") this.stats.objectsHardlinked++;
     this.#stored = stored;
+    this.#splitter.skipExternal();
+  }
+
+  /**
+   * Takes the next body as a whole, from an object that the store has; nothing is written. The object counts as what it
+   * holds: its bytes are hashed like any others.
+   *
+   * Throws if the object is not there, or is damaged, or is no such body.
+   */
+  writeObject({ digest, size }: BodyObject): void {
+    const { remaining, external } = this.#splitter.body;
+    if (remaining !== size || !external)
+      throw new Error(`an object of ${size} bytes where the archive has a body of ${remaining}`);
+    const { platform, hash } = this.#repository.files;
+    // where the kernel does not do it, its name is checked, too
+    const digester = this.#repository.insecure ? platform.digester(hash) : undefined;
+    const object = this.#repository.openObject(digest);
+    try {
+      const count = readContent(platform.linux, object, (piece) => {
+        this.#hash.update(piece);
+        digester?.update(piece);
+      });
+      if (count !== size)
+        throw new Error(`object ${toHex(digest)} has ${count} bytes; expected ${size}`);
+    } finally {
+      platform.linux.close(object);
+    }
+    if (digester !== undefined && !sameDigest(digester.digest(), digest))
+      throw new Error(`object ${toHex(digest)} is damaged`);
+    this.#stored = { digest, size, existing: true };
     this.#splitter.skipExternal();
   }
 

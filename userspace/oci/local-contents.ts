@@ -57,6 +57,8 @@ interface SizeClass {
 export class LocalContents {
   readonly #repository: Repository;
   #index: Promise<Map<number, SizeClass>> | undefined;
+  /** One for all: garbage of this kind piles up before it is collected. */
+  readonly #buffer = new Uint8Array(PIECE);
   /** What was hashed since others had their turn. */
   #spent = 0;
 
@@ -97,29 +99,6 @@ export class LocalContents {
     return unlessKnown();
   }
 
-  /** The bytes of a content that was found; each piece is a buffer of its own. Throws if it is not there any more. */
-  *read(content: LocalContent): Generator<Uint8Array<ArrayBuffer>, void, undefined> {
-    if (content.type === "inline") {
-      yield Uint8Array.from(content.data);
-      return;
-    }
-    const { linux } = this.#repository.files.platform;
-    const fd = this.#repository.openObject(content.digest);
-    try {
-      let left = content.size;
-      while (left > 0) {
-        const buffer = new Uint8Array(Math.min(PIECE, left));
-        const count = linux.read(fd, buffer);
-        if (count === 0) throw new Error(`an object is ${left} bytes too short`);
-        left -= count;
-        yield buffer.subarray(0, count);
-      }
-      if (linux.read(fd, new Uint8Array(1)) > 0) throw new Error("an object is too long");
-    } finally {
-      linux.close(fd);
-    }
-  }
-
   async #hash(found: SizeClass, candidate: Candidate, signal: AbortSignal): Promise<void> {
     // at once, so that nobody else hashes it as well
     const index = found.unknown.indexOf(candidate);
@@ -128,7 +107,7 @@ export class LocalContents {
     const hash = createHash("sha256");
     this.#spent += OPEN_COST;
     try {
-      for (const piece of this.read(candidate.content)) {
+      for (const piece of this.#read(candidate.content)) {
         hash.update(piece);
         this.#spent += piece.length;
         if (this.#spent < TURN) continue;
@@ -141,6 +120,26 @@ export class LocalContents {
       return; // it is missing or damaged: it is no help, and no hindrance
     }
     found.known.set(`sha256:${hash.digest("hex")}`, candidate.content);
+  }
+
+  /** The bytes of a content. A piece is only good until anything is awaited. */
+  *#read(content: LocalContent): Generator<Uint8Array, void, undefined> {
+    if (content.type === "inline") {
+      yield content.data;
+      return;
+    }
+    const { linux } = this.#repository.files.platform;
+    const fd = this.#repository.openObject(content.digest);
+    try {
+      for (let at = 0; ; ) {
+        const count = linux.read(fd, this.#buffer, at);
+        if (count === 0) break;
+        yield this.#buffer.subarray(0, count);
+        at += count;
+      }
+    } finally {
+      linux.close(fd);
+    }
   }
 }
 

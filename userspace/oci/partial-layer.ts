@@ -25,6 +25,7 @@ import {
   planPartial,
 } from "../../src/model/partial-plan.ts";
 import { decompressZstd, zstd } from "../zstd.ts";
+import type { ArchivePiece } from "./archive-pieces.ts";
 import type { LocalContent, LocalContents } from "./local-contents.ts";
 import { type FetchRange, RangeReader } from "./range-reader.ts";
 import { type BlobDescriptor, NoRangesError, sha256Digest, type Transport } from "./transport.ts";
@@ -42,8 +43,8 @@ const ZEROS = 1 << 17;
 export interface PartialLayer {
   /** Bytes of the blob that are fetched in all, those that were fetched already among them. */
   readonly bytes: number;
-  /** The tar archive, in pieces of any size. To be consumed once, or not at all. Throws where what is fetched is not what was announced. */
-  content(): AsyncGenerator<Uint8Array, void, undefined>;
+  /** The tar archive, in pieces of any size; bodies that the repository has are only named. To be consumed once, or not at all. Throws where what is fetched is not what was announced. */
+  content(): AsyncGenerator<ArchivePiece, void, undefined>;
 }
 
 export interface PartialLayerOptions {
@@ -161,8 +162,8 @@ async function* archive(
   plan: PartialPlan<LocalContent>,
   { data, tarSplit }: ChunkedLayout,
   fetch: FetchRange,
-  { contents, signal }: PartialLayerOptions,
-): AsyncGenerator<Uint8Array, void, undefined> {
+  { signal }: PartialLayerOptions,
+): AsyncGenerator<ArchivePiece, void, undefined> {
   const split =
     tarSplit === undefined ? undefined : await fetchSection(fetch, tarSplit, signal, "tar-split");
   const reader = new RangeReader(fetch, plan.fetches, signal);
@@ -172,7 +173,7 @@ async function* archive(
       let at = data.start;
       for (const planned of files) {
         yield* frames(reader, { start: at, end: planned.file.start });
-        yield* body(planned, reader, contents);
+        yield* body(planned, reader);
         at = planned.file.end;
       }
       yield* frames(reader, { start: at, end: data.end });
@@ -180,8 +181,7 @@ async function* archive(
     }
     for await (const entry of tarSplitEntries(split, tarSplit!.size)) {
       if (entry.type === "segment") yield entry.bytes;
-      else if (entry.size > 0)
-        yield* body(requireSame(files.next().value, entry), reader, contents);
+      else if (entry.size > 0) yield* body(requireSame(files.next().value, entry), reader);
     }
     const { value } = files.next();
     if (value !== undefined) throw new Error(`tar-split: lacks ${JSON.stringify(value.file.name)}`);
@@ -233,10 +233,9 @@ function requireSame(
 async function* body(
   { file, local }: PlannedFile<LocalContent>,
   reader: RangeReader,
-  contents: LocalContents,
-): AsyncGenerator<Uint8Array, void, undefined> {
+): AsyncGenerator<ArchivePiece, void, undefined> {
   if (local !== undefined) {
-    yield* contents.read(local);
+    yield local.type === "object" ? local : local.data;
     return;
   }
   const hash = createHash("sha256");

@@ -1,6 +1,7 @@
 /** Storing layers as their bytes arrive: what is done on whatever thread a layer is stored by. */
 import { type Compression, decompress } from "../decompress.ts";
 import type { Repository } from "../repository/repository.ts";
+import { PieceReader } from "./archive-pieces.ts";
 import { BlobImport } from "./blob.ts";
 import { assembleLayer, type LayerFiles } from "./containers-storage/assemble.ts";
 import { type ImportStats, LayerImport } from "./layer.ts";
@@ -13,6 +14,8 @@ export interface LayerJob {
   readonly compression: Compression;
   /** Not a tar, but a blob that is kept as it is. */
   readonly asIs: boolean;
+  /** What arrives are pieces of an archive (`encodePieces`), some of which are only named. */
+  readonly inPieces?: boolean;
   /** What arrives is a tar-split, and the rest of the tar is in these files. */
   readonly files?: LayerFiles;
 }
@@ -39,7 +42,7 @@ export function layerStoreHere(repository: Repository): LayerStore {
 /** Stores one layer on this thread: see `LayerStore.store`. */
 export async function storeLayer(
   repository: Repository,
-  { diffId, compression, asIs, files }: LayerJob,
+  { diffId, compression, asIs, inPieces = false, files }: LayerJob,
   source: AsyncIterable<Uint8Array>,
 ): Promise<ImportStats> {
   const layer = asIs ? new BlobImport(repository, diffId) : new LayerImport(repository, diffId);
@@ -48,6 +51,8 @@ export async function storeLayer(
     if (files !== undefined && layer instanceof LayerImport) {
       const { platform, root } = repository.files;
       await assembleLayer(platform.linux, layer, pieces, files, root);
+    } else if (inPieces && layer instanceof LayerImport) {
+      await writePieces(repository, layer, pieces);
     } else {
       for await (const chunk of pieces) layer.write(chunk);
     }
@@ -59,4 +64,19 @@ export async function storeLayer(
     layer.abort();
     throw error;
   }
+}
+
+async function writePieces(
+  repository: Repository,
+  layer: LayerImport,
+  source: AsyncIterable<Uint8Array>,
+): Promise<void> {
+  const reader = new PieceReader(repository.hash);
+  for await (const chunk of source) {
+    for (const piece of reader.push(chunk)) {
+      if (piece instanceof Uint8Array) layer.write(piece);
+      else layer.writeObject(piece);
+    }
+  }
+  reader.end();
 }
