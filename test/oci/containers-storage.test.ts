@@ -320,8 +320,13 @@ describe("several stores", () => {
     expect(names(path)).toEqual(await expectedNames());
   });
 
-  test("the other one has the image, too", async () => {
+  test("the other one has the image, too, and there may be nothing else", async () => {
     const shared = store();
+    mkdirSync(join(scratch, "empty"));
+    const empty = await open(
+      `containers-storage:[overlay@${scratch}/empty:imagestore=${shared}]x:1`,
+    );
+    await empty!.close();
     const source = `containers-storage:[overlay@${scratch}/none:imagestore=${shared}]x:1`;
     expect(names((await pullFresh(source)).path)).toEqual(await expectedNames());
   });

@@ -1,5 +1,5 @@
 /** Images that podman and others keep on this machine, read where they are: nothing is unpacked twice. */
-import { existsSync } from "node:fs";
+import { existsSync, readdirSync } from "node:fs";
 import { resolve } from "node:path";
 import { setTimeout } from "node:timers/promises";
 import {
@@ -59,7 +59,7 @@ export async function openStoredImage(
     for (const path of [graphRoot, ...others]) {
       const store = Store.open(linux, path);
       if (store !== undefined) stores.push(store);
-      else if (path === graphRoot && existsSync(path)) return undefined;
+      else if (path === graphRoot && hasImages(path)) return undefined;
     }
     if (stores.length === 0) throw new Error(`${graphRoot}: there is no containers' storage`);
     for (const store of stores) await lock(store);
@@ -70,6 +70,11 @@ export async function openStoredImage(
   } finally {
     for (const store of stores) store.close();
   }
+}
+
+/** Whether there is a store, of whatever driver. */
+function hasImages(path: string): boolean {
+  return existsSync(path) && readdirSync(path).some((name) => name.endsWith("-images"));
 }
 
 /** Waits until nobody changes the store. */
