@@ -1,7 +1,7 @@
 import { mkdirSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { ENTRIES, STAGED_ENTRIES } from "../../userspace/bootloader/boot-place.ts";
+import { ENTRIES, grubPlace, STAGED_ENTRIES } from "../../userspace/bootloader/boot-place.ts";
 import {
   readMenu,
   removeStagedEntries,
@@ -102,4 +102,24 @@ test("whatever call fails, the menu is the old one or the new one, and complete"
       if (!trouble.happened()) break;
     }
   }
+});
+
+test("GRUB has the menu as a script, which changes with the entries and is nobody's file", () => {
+  using esp = temporaryEsp();
+  const place = grubPlace(esp.place.directory, esp.path, false);
+  const files = [A, B].map((id, i) => ({
+    name: `bootc_debian-13-${1 - i}.conf`,
+    bytes: Buffer.from(entry(id).replaceAll("/EFI/Linux", "/boot")),
+  }));
+  replaceEntries(linux, place, ENTRIES, files, []);
+  replaceEntries(linux, place, ENTRIES, files, readMenu(linux, place, ENTRIES, known)!.foreign);
+  const script = readFileSync(join(esp.path, ENTRIES, "cfsboot.cfg"), "utf8");
+  expect(script.match(/--id '[^']*'/g)).toEqual([
+    "--id 'bootc_debian-13-1'",
+    "--id 'bootc_debian-13-0'",
+  ]);
+  expect(script).toContain(`linux '/boot/bootc_composefs-${A}/vmlinuz' 'rw' 'composefs=?${A}'`);
+  const menu = readMenu(linux, place, ENTRIES, known)!;
+  expect(menu.foreign).toEqual([]);
+  expect(menu.own.map(({ id }) => id).sort()).toEqual([A, B]);
 });

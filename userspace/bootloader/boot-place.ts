@@ -10,6 +10,8 @@ export interface BootPlace {
   readonly kernels: string;
   /** What stands before the name of such a directory in a boot entry: `/EFI/Linux/`, `/boot/`, `/`. */
   readonly prefix: string;
+  /** Whether the boot loader may need the menu as a GRUB script, which is kept among the entries. */
+  readonly script: boolean;
 }
 
 /** The directory of the entries, relative to the place. */
@@ -17,12 +19,15 @@ export const ENTRIES = "loader/entries";
 /** The directory of the entries that take their place at shutdown. */
 export const STAGED_ENTRIES = "loader/entries.staged";
 
+/** The menu as a GRUB script: in the directory of the entries, so that it changes with them. */
+export const GRUB_SCRIPT = "cfsboot.cfg";
+
 /** What an ESP holds, for boot loaders that read the Boot Loader Specification from it. */
 export function espPlace(directory: Fd, path: string): BootPlace {
-  return { directory, path, kernels: "EFI/Linux", prefix: "/EFI/Linux/" };
+  return { directory, path, kernels: "EFI/Linux", prefix: "/EFI/Linux/", script: false };
 }
 
 /** What GRUB reads: `/boot`, `separate` if that is a file system of its own. */
 export function grubPlace(directory: Fd, path: string, separate: boolean): BootPlace {
-  return { directory, path, kernels: ".", prefix: separate ? "/" : "/boot/" };
+  return { directory, path, kernels: ".", prefix: separate ? "/" : "/boot/", script: true };
 }

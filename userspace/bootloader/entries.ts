@@ -4,7 +4,8 @@
  */
 import { MAX_ENTRY_SIZE, parseBlsEntry } from "../../src/formats/bls-entry.ts";
 import { splitBootCount } from "../../src/formats/boot-count.ts";
-import { display, toBytes, toText } from "../../src/formats/bytestring.ts";
+import { display, fromText, toBytes, toText } from "../../src/formats/bytestring.ts";
+import { grubScript } from "../../src/formats/grub-script.ts";
 import {
   AT_SYMLINK_NOFOLLOW,
   O_CLOEXEC,
@@ -28,7 +29,7 @@ import { readFile } from "../../src/linux/files.ts";
 import { type Fd, isErrno, type Linux, type Path } from "../../src/linux/linux.ts";
 import { type MenuEntry, ownEntry } from "../../src/model/menu-entry.ts";
 import type { MenuFile } from "../../src/model/menu-files.ts";
-import { type BootPlace, ENTRIES } from "./boot-place.ts";
+import { type BootPlace, ENTRIES, GRUB_SCRIPT } from "./boot-place.ts";
 
 const DIRECTORY_MODE = 0o755;
 const FILE_MODE = 0o644;
@@ -74,6 +75,7 @@ export function readMenu(
     const own: MenuEntry[] = [];
     const foreign: ForeignFile[] = [];
     for (const { name } of linux.readdir(directory)) {
+      if (place.script && name === GRUB_SCRIPT) continue;
       const bytes = toBytes(name);
       const found = readEntry(linux, directory, bytes, toText(name), known);
       if ("id" in found) own.push(found);
@@ -105,8 +107,8 @@ function readEntry(
 }
 
 /**
- * Makes `path` (`ENTRIES` or `STAGED_ENTRIES`) hold these files and, of the live directory, those of others. Durable when
- * it returns; after a power failure there is the old directory or the new one.
+ * Makes `path` (`ENTRIES` or `STAGED_ENTRIES`) hold these files, which are in the order of the menu, and, of the live
+ * directory, those of others. Durable when it returns; after a power failure there is the old directory or the new one.
  *
  * Order: all files in a directory of another name, each durable; the name, by exchange if there is one already; what was
  * there before is removed.
@@ -131,6 +133,7 @@ export function replaceEntries(
         });
       }
       for (const { name, bytes } of files) createFile(linux, to, name, [bytes], FILE_MODE);
+      if (place.script) createFile(linux, to, GRUB_SCRIPT, [scriptOf(files)], FILE_MODE);
       linux.fsync(to);
     });
     withDirectory(linux, directory, LOADER, (loader) => {
@@ -146,6 +149,14 @@ export function replaceEntries(
   } catch (error) {
     throw new Error(`boot entries ${place.path}/${path}`, { cause: error });
   }
+}
+
+function scriptOf(files: readonly MenuFile[]): Uint8Array {
+  const entries = files.map(({ name, bytes }) => ({
+    id: name.replace(/\.conf$/, ""),
+    bls: parseBlsEntry(bytes),
+  }));
+  return toBytes(fromText(grubScript(entries)));
 }
 
 /** Removes a directory of entries that is not the live one, and what interrupted writes have left; false if there is none. */
