@@ -98,7 +98,9 @@ export function parseSplitstream(bytes: Uint8Array, hash: HashName, zstd: Zstd):
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const header = headerOf(bytes);
   if (header === undefined && view.getUint32(0, true) === ZSTD_MAGIC) {
-    throw new Error("a stream as composefs-rs wrote them until November 2025, which is not read");
+    throw new Error(
+      "not a splitstream: it is what composefs-rs wrote until November 2025, which is not read",
+    );
   }
   if (header === undefined) throw new Error('not a splitstream: no "SplitStream" at offset 0');
   expect(bytes, header.version, VERSION, "version");

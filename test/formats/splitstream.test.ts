@@ -4,6 +4,7 @@ import { DIGEST_SIZE, type HashName, toHex } from "../../src/formats/digest.ts";
 import {
   type Chunk,
   CONTENT_TYPES,
+  contentTypeOf,
   parseSplitstream,
   type Splitstream,
   SplitstreamWriter,
@@ -434,5 +435,27 @@ describe("damaged input", () => {
       }),
       { numRuns: 2000 },
     );
+  });
+});
+
+describe("the content type", () => {
+  test("is in the first bytes, which need not be all", () => {
+    const stream = write([text("x".repeat(5000)), { fill: 1, size: 100 }], [["name", 2]]);
+    expect(contentTypeOf(stream)).toBe(CONTENT_TYPES["oci-layer"]);
+    expect(contentTypeOf(stream.subarray(0, HEADER + INFO))).toBe(CONTENT_TYPES["oci-layer"]);
+    expect(contentTypeOf(stream.subarray(0, HEADER + INFO - 17))).toBeUndefined();
+  });
+
+  test("of anything else is not known", () => {
+    const stream = write([text("x")]);
+    fc.assert(
+      fc.property(fc.nat(200), fc.nat(200), fc.nat(255), (length, at, byte) => {
+        const damaged = stream.slice(0, length);
+        if (at < damaged.length) damaged[at] = byte;
+        const type = contentTypeOf(damaged);
+        expect(["bigint", "undefined"]).toContain(typeof type);
+      }),
+    );
+    expect(contentTypeOf(text("no splitstream at all, but long enough"))).toBeUndefined();
   });
 });

@@ -69,7 +69,7 @@ test("streams from before there were splitstreams are said to be such", () => {
       encoding: "utf8",
     });
   expect(run("fsck").stdout).toContain(
-    `stream-read-failed: streams/${"ab".repeat(32)}: a stream as composefs-rs wrote them until November 2025`,
+    `stream-read-failed: streams/${"ab".repeat(32)}: not a splitstream: it is what composefs-rs wrote until November 2025`,
   );
   // Nobody knows what they need, so nothing goes.
   const { status, stderr } = run("gc");
