@@ -54,10 +54,11 @@ async function gc(flags: GcFlags): Promise<void> {
   } catch (error) {
     throw new Error(`collect garbage in ${path}`, { cause: error });
   }
-  process.stdout.write(flags.json ? toJson(result, flags.dryRun) : toText(result, flags.dryRun));
+  process.stdout.write(flags.json ? gcJson(result, flags.dryRun) : gcText(result, flags.dryRun));
 }
 
-function toText(result: GcResult, dryRun: boolean): string {
+/** The result for people. */
+export function gcText(result: GcResult, dryRun: boolean): string {
   const { objectsRemoved, objectsBytes, imagesPruned, streamsPruned } = result;
   const lines = [`Objects: ${objectsRemoved} removed (${objectsBytes} bytes)`];
   if (dryRun) lines.unshift("Dry run (no files deleted):");
@@ -67,8 +68,8 @@ function toText(result: GcResult, dryRun: boolean): string {
   return `${lines.join("\n")}\n`;
 }
 
-/** The fields are those of `cfsctl`'s varlink interface. */
-function toJson(result: GcResult, dryRun: boolean): string {
+/** The result as JSON; the fields are those of `cfsctl`'s varlink interface. */
+export function gcJson(result: GcResult, dryRun: boolean, more: object = {}): string {
   const document = {
     result: {
       objects_removed: result.objectsRemoved,
@@ -77,6 +78,7 @@ function toJson(result: GcResult, dryRun: boolean): string {
       streams_pruned: result.streamsPruned,
     },
     dry_run: dryRun,
+    ...more,
   };
   return `${JSON.stringify(document)}\n`;
 }

@@ -72,8 +72,30 @@ export function collect(host: Host, repository: Repository, onWait?: () => void)
   const machine = understand(observe(host, repository).seen);
   const garbage = planCollection(repository, machine);
   collectBootFiles(host, repository, garbage);
+  return collectGarbage(repository, options(host, repository, garbage, onWait));
+}
+
+/** What of the repository's objects would go, at least: what the plan untags still holds its own. Removes nothing. */
+export function previewCollection(
+  host: Host,
+  repository: Repository,
+  onWait?: () => void,
+): GcResult {
+  const garbage = planCollection(repository, understand(observe(host, repository).seen));
+  return collectGarbage(repository, {
+    ...options(host, repository, garbage, onWait),
+    dryRun: true,
+  });
+}
+
+function options(
+  host: Host,
+  repository: Repository,
+  garbage: BootGarbage,
+  onWait: (() => void) | undefined,
+) {
   const present = new Set(repository.listImages());
   const running = host.running === undefined ? [] : [host.running.id];
   const roots = [...new Set([...garbage.roots, ...running])].filter((id) => present.has(id));
-  return collectGarbage(repository, { roots, ...(onWait === undefined ? {} : { onWait }) });
+  return { roots, ...(onWait === undefined ? {} : { onWait }) };
 }

@@ -52,16 +52,19 @@ export interface OpenHost extends Disposable {
   readonly readOnly: boolean;
 }
 
+/** What runs was not booted with composefs. */
+export class NotDeployedError extends HintedError {}
+
 /**
- * Opens the running machine. Throws where what runs was not booted with composefs, or if there is no boot partition.
- * `onWait` is called if another process changes the machine's deployments now.
+ * Opens the running machine. Throws a `NotDeployedError` where what runs was not booted with composefs, and
+ * an error if there is no boot partition. `onWait` is called if another process changes the machine's deployments now.
  */
 export function openHost(linux: Linux, access: Access, onWait?: () => void): OpenHost {
   const mounts = parseMountInfo(readFile(linux, AT_FDCWD, "/proc/self/mountinfo", MAX_PROC));
   const cmdline = toText(fromBytes(readFile(linux, AT_FDCWD, "/proc/cmdline", MAX_PROC))) ?? "";
   const running = findRunning(mounts, cmdline);
   if (running.id === undefined) {
-    throw new HintedError(
+    throw new NotDeployedError(
       `this system has no deployments: ${running.why}`,
       "cfsboot install puts an image on a disk",
     );

@@ -1,0 +1,23 @@
+/** Plans about the boot menu, and deployments, for people. */
+import { formatOriginImage } from "../formats/origin.ts";
+import type { Deployment, Machine } from "./deployments.ts";
+import type { MenuPlan } from "./menu-plan.ts";
+
+/** `1 5aedd6292fb3 quay.io/x/y:tag (rollback)` */
+export function deploymentText(machine: Machine, one: Deployment): string {
+  const index = machine.deployments.findIndex(({ id }) => id === one.id);
+  const image = one.state?.origin?.image;
+  const reference =
+    image === undefined ? "" : ` ${formatOriginImage(image).replace(/^[^:]*:/, "")}`;
+  return `${index} ${one.id.slice(0, 12)}${reference.replace(" docker://", " ")} (${one.slot})`;
+}
+
+/** A plan's steps, one a line. */
+export function describeMenu(machine: Machine, { menu, dropped }: MenuPlan): string[] {
+  const short = ({ id }: { readonly id: string }) => id.slice(0, 12);
+  const names = menu.map(short).join(", ") || "none of ours";
+  return [
+    `write the boot menu: ${names}`,
+    ...dropped.map((one) => `drop the deployment ${deploymentText(machine, one)}`),
+  ];
+}

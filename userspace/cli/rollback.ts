@@ -1,0 +1,60 @@
+/** `cfsboot rollback` */
+import type { Command } from "commander";
+import { addExamples } from "./example.ts";
+import {
+  DEPLOYMENT_HELP,
+  dryRunOption,
+  type MachineFlags,
+  machineOptions,
+  rebootAfter,
+  withMachine,
+} from "./machine.ts";
+
+interface Flags extends MachineFlags {
+  readonly discardStaged: boolean;
+  readonly force: boolean;
+  readonly apply: boolean;
+  readonly dryRun: boolean;
+}
+
+export function register(program: Command): void {
+  const command = program
+    .command("rollback")
+    .description("boot another deployment from now on; a second time: the one that runs")
+    .argument("[deployment]", `${DEPLOYMENT_HELP} (default: the rollback)`)
+    .option("--discard-staged", "drop what is staged", false)
+    .option("--force", "even if it is known to be damaged", false)
+    .option("--apply", "reboot into it", false)
+    .addOption(dryRunOption())
+    .action(rollback);
+  machineOptions(command);
+  addExamples(command, "cfsboot rollback", "cfsboot rollback 2 --apply");
+}
+
+async function rollback(name: string | undefined, flags: Flags): Promise<void> {
+  const apply = rebootAfter(flags);
+  await withMachine(flags, "change", async ({ host, repository }) => {
+    const { observe } = await import("../deployment/observe.ts");
+    const { findDeployment, understand } = await import("../../src/model/deployments.ts");
+    const { planRollback } = await import("../../src/model/menu-plan.ts");
+    const { deploymentText, describeMenu } = await import("../../src/model/menu-text.ts");
+    const { requireSound, triedAnew } = await import("../../src/model/menu-changes.ts");
+    const machine = understand(observe(host, repository).seen);
+    const target = name === undefined ? undefined : findDeployment(machine, name);
+    const plan = triedAnew(planRollback(machine, target, flags.discardStaged));
+    const first = machine.deployments.find(({ id }) => id === plan.menu[0]!.id)!;
+    if (!flags.force) requireSound(first);
+    if (flags.dryRun) {
+      process.stdout.write(
+        describeMenu(machine, plan)
+          .map((line) => `${line}\n`)
+          .join(""),
+      );
+      return;
+    }
+    const { changeMenu } = await import("../deployment/change.ts");
+    changeMenu(host, machine, plan);
+    process.stdout.write(`Next boot: ${deploymentText(machine, first)}\n`);
+    await apply();
+  });
+}

@@ -1,0 +1,87 @@
+/** `cfsboot status` */
+import { type Command, InvalidArgumentError, Option } from "commander";
+import type { HostStatus } from "../../src/model/host-status.ts";
+import { addExamples } from "./example.ts";
+import { type MachineFlags, machineOptions, withMachine } from "./machine.ts";
+
+const FORMATS = ["humanreadable", "yaml", "json"] as const;
+type Format = (typeof FORMATS)[number];
+
+interface Flags extends MachineFlags {
+  readonly json: boolean;
+  readonly format?: Format;
+  readonly formatVersion: number;
+  readonly booted: boolean;
+}
+
+export function register(program: Command): void {
+  const command = program
+    .command("status")
+    .description("tell which deployments there are: what runs, what is booted next, what is wrong")
+    .option("--json", "print JSON", false)
+    .addOption(
+      new Option(
+        "--format <format>",
+        "how to print it (default: humanreadable on a terminal, else yaml)",
+      ).choices(FORMATS),
+    )
+    .option("--format-version <number>", "version of yaml and json", parseVersion, 1)
+    .option("--booted", "only what runs", false)
+    .option("-v, --verbose", "for people: also what is seldom asked for")
+    .action(status);
+  machineOptions(command);
+  addExamples(command, "cfsboot status", "cfsboot status --json");
+}
+
+function parseVersion(text: string): number {
+  if (text !== "0" && text !== "1") throw new InvalidArgumentError("there is only version 1.");
+  return Number(text);
+}
+
+async function status(flags: Flags, command: Command): Promise<void> {
+  const { onlyBooted } = await import("../../src/model/host-status.ts");
+  const all = await lookAt(flags);
+  const host = flags.booted ? onlyBooted(all) : all;
+  // the long form is the program's own, which takes it before the command does
+  const verbose = command.optsWithGlobals().verbose === true;
+  const byDefault = flags.json ? "json" : process.stdout.isTTY ? "humanreadable" : "yaml";
+  process.stdout.write(await print(host, flags.format ?? byDefault, verbose));
+}
+
+/** Looks at a machine; of one that was not booted by composefs there is nothing to tell. */
+async function lookAt(flags: MachineFlags): Promise<HostStatus> {
+  const { hostFacts } = await import("../deployment/status.ts");
+  const { hostStatus, unknownHostStatus } = await import("../../src/model/host-status.ts");
+  const { NotDeployedError } = await import("../deployment/open-host.ts");
+  try {
+    return await withMachine(flags, "look", ({ host, repository, readOnly }) =>
+      hostStatus(hostFacts(host, repository, { usrOverlay: undefined, readOnly })),
+    );
+  } catch (error) {
+    if (!(error instanceof NotDeployedError)) throw error;
+    return unknownHostStatus([error.message]);
+  }
+}
+
+async function print(host: HostStatus, format: Format, verbose: boolean): Promise<string> {
+  switch (format) {
+    case "json":
+      return `${JSON.stringify(sorted(host))}\n`;
+    case "yaml": {
+      const { stringify } = await import("yaml");
+      return stringify(host, { indentSeq: false, lineWidth: 0, aliasDuplicateObjects: false });
+    }
+    case "humanreadable": {
+      const { statusText } = await import("../../src/model/host-status-text.ts");
+      return statusText(host, verbose);
+    }
+  }
+}
+
+/** With sorted keys, as canonical JSON has them. */
+function sorted(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(sorted);
+  if (typeof value !== "object" || value === null) return value;
+  const entries = Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1));
+  return Object.fromEntries(entries.map(([key, inner]) => [key, sorted(inner)]));
+}
