@@ -13,7 +13,7 @@ import type { Repository } from "../repository/repository.ts";
 import type { Host } from "./host.ts";
 import { observe } from "./observe.ts";
 import { removeStagedRecord } from "./staged.ts";
-import { removeState } from "./state.ts";
+import { removeState, removeUnfinishedStates } from "./state.ts";
 
 /** Decides what goes. Writes nothing. */
 export function planCollection(repository: Repository, machine: Machine): BootGarbage {
@@ -60,6 +60,7 @@ export function collectBootFiles(host: Host, repository: Repository, garbage: Bo
       if (present.has(name)) removeKernel(linux, place, name);
     }
   }
+  removeUnfinishedStates(host);
   for (const id of garbage.states) removeState(host, id);
   for (const { tag, manifestDigest } of garbage.tags.add) {
     tagImage(repository, manifestDigest, tag);

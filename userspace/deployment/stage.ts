@@ -19,7 +19,6 @@ import {
 import type { OsLabel } from "../../src/formats/os-release.ts";
 import {
   makeDirectories,
-  removeTree,
   replaceFile,
   TEMPORARY,
   withDirectory,
@@ -40,12 +39,13 @@ import { commitImages, imageTree } from "../oci/commit.ts";
 import { type StoredImage, tagImage } from "../oci/image.ts";
 import type { Repository } from "../repository/repository.ts";
 import { buildEtc } from "./etc/build.ts";
+import { removeEtc } from "./etc/remove.ts";
 import { DEPLOY, type Host, SHARED_VAR } from "./host.ts";
 import { imageEtc } from "./image-etc.ts";
 import { type BootableKernel, kargsOf, kernelOf, labelOf, readImageTree } from "./image-facts.ts";
 import { writeUpdateRecord } from "./outcome.ts";
 import { removeStagedRecord, writeStagedRecord } from "./staged.ts";
-import { originName } from "./state.ts";
+import { originName, removeUnfinishedStates } from "./state.ts";
 
 const DIRECTORY_MODE = 0o755;
 const ORIGIN_MODE = 0o644;
@@ -205,12 +205,13 @@ function placeKernel(host: Host, { id, kernel }: StagePlan): string {
 }
 
 /** Makes the state directory, as a whole: it gets its name when it is complete and durable. */
-function writeState({ linux, sysroot }: Host, { id, etc, origin }: StagePlan): void {
+function writeState(host: Host, { id, etc, origin }: StagePlan): void {
+  const { linux, sysroot } = host;
+  removeUnfinishedStates(host);
   makeDirectories(linux, sysroot, DEPLOY, DIRECTORY_MODE);
   makeDirectories(linux, sysroot, SHARED_VAR, DIRECTORY_MODE);
   withDirectory(linux, sysroot, DEPLOY, (deploy) => {
     const temporary = `${id}${TEMPORARY}`;
-    removeTree(linux, deploy, temporary);
     linux.mkdirat(deploy, temporary, DIRECTORY_MODE);
     withDirectory(linux, deploy, temporary, (directory) => {
       buildEtc(linux, directory, "etc", etc);
@@ -219,7 +220,7 @@ function writeState({ linux, sysroot }: Host, { id, etc, origin }: StagePlan): v
       replaceFile(linux, directory, originName(id), text, ORIGIN_MODE);
       linux.syncfs(directory);
     });
-    removeTree(linux, deploy, id); // what a deployment of the same image has left
+    removeEtc(linux, deploy, id); // what a deployment of the same image has left
     linux.renameat2(deploy, temporary, deploy, id, 0);
     linux.fsync(deploy);
   });

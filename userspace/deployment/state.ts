@@ -3,10 +3,11 @@ import { fromBytes, fromText, toBytes, toText } from "../../src/formats/bytestri
 import { hashOfHexLength } from "../../src/formats/digest.ts";
 import { formatOrigin, type Origin, parseOrigin } from "../../src/formats/origin.ts";
 import { DT_DIR } from "../../src/linux/constants.ts";
-import { removeTree, replaceFile, withDirectory } from "../../src/linux/directories.ts";
+import { replaceFile, TEMPORARY, withDirectory } from "../../src/linux/directories.ts";
 import { readFile } from "../../src/linux/files.ts";
 import { isErrno, type Linux } from "../../src/linux/linux.ts";
 import type { StateDirectory } from "../../src/model/deployments.ts";
+import { removeEtc } from "./etc/remove.ts";
 import { DEPLOY, type Host } from "./host.ts";
 
 const MAX_ORIGIN = 1 << 16;
@@ -74,11 +75,25 @@ export function removeState({ linux, sysroot }: Host, id: string): boolean {
   return (
     ifThere(() =>
       withDirectory(linux, sysroot, DEPLOY, (directory) => {
-        const removed = removeTree(linux, directory, id);
+        const removed = removeEtc(linux, directory, id);
         linux.fsync(directory);
         return removed;
       }),
     ) ?? false
+  );
+}
+
+/** Removes state directories that never became complete. */
+export function removeUnfinishedStates({ linux, sysroot }: Host): void {
+  ifThere(() =>
+    withDirectory(linux, sysroot, DEPLOY, (directory) => {
+      for (const { name } of linux.readdir(directory)) {
+        const text = toText(name);
+        if (text?.endsWith(TEMPORARY) && isId(text.slice(0, -TEMPORARY.length))) {
+          removeEtc(linux, directory, text);
+        }
+      }
+    }),
   );
 }
 
