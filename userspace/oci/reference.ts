@@ -150,9 +150,10 @@ export function parseReference(text: string): Reference {
   }
 }
 
-/** The beginning of a text, which may be long, for messages. */
+/** A text for messages, or the beginning of a long one. */
 function quote(text: string): string {
-  return JSON.stringify(text.length > SHOWN ? `${text.slice(0, SHOWN)}…` : text);
+  const quoted = JSON.stringify(text);
+  return quoted.length > SHOWN ? `${quoted.slice(0, SHOWN)}…` : quoted;
 }
 
 /** Whether a text begins like a reference: with a transport that there is. */
@@ -185,7 +186,7 @@ function parseDockerArchive(source: string, rest: string): DockerArchiveReferenc
   if (image.startsWith("@")) {
     const index = INDEX.exec(image)?.[1];
     if (index === undefined)
-      throw new Error(`expected @ and a number from 0, found ${JSON.stringify(image)}`);
+      throw new Error(`expected @ and a number from 0, found ${quote(image)}`);
     return { transport: "docker-archive", source, file, ...which, index: Number(index) };
   }
   const location = parseLocation(image);
@@ -226,9 +227,7 @@ function parseStorage(source: string, rest: string): StorageReference {
   const last = image.slice(at + 1);
   if (at >= 0 && !DIGEST.test(last)) {
     if (!IMAGE_ID.test(last))
-      throw new Error(
-        `${JSON.stringify(last)}: expected a digest, sha256:…, or hex digits of an ID`,
-      );
+      throw new Error(`${quote(last)}: expected a digest, sha256:…, or hex digits of an ID`);
     const location = at === 0 ? undefined : parseLocation(image.slice(0, at));
     return { transport, source, store, location, id: last, maybeId: undefined };
   }
@@ -247,8 +246,7 @@ function parseStore(text: string): StoreSpecifier {
   const [places = "", ...options] = text.slice(at + 1).split(":");
   const [graphRoot = "", ...runRoot] = places.split("+");
   for (const path of [graphRoot, ...runRoot])
-    if (!path.startsWith("/"))
-      throw new Error(`store ${JSON.stringify(path)}: expected an absolute path`);
+    if (!path.startsWith("/")) throw new Error(`store ${quote(path)}: expected an absolute path`);
   const list = options.join(":");
   return { driver, graphRoot, options: list === "" ? [] : list.split(",") };
 }
@@ -266,9 +264,7 @@ export function parseLocation(text: string): RegistryLocation {
   const at = text.indexOf("@");
   const digest = at < 0 ? undefined : text.slice(at + 1);
   if (digest !== undefined && !DIGEST.test(digest))
-    throw new Error(
-      `digest ${JSON.stringify(digest)}: expected sha256: and 64 lower-case hex digits`,
-    );
+    throw new Error(`digest ${quote(digest)}: expected sha256: and 64 lower-case hex digits`);
 
   const named = at < 0 ? text : text.slice(0, at);
   const colon = named.lastIndexOf(":");
@@ -276,7 +272,7 @@ export function parseLocation(text: string): RegistryLocation {
   const tag = hasTag ? named.slice(colon + 1) : undefined;
   if (tag !== undefined && !TAG.test(tag))
     throw new Error(
-      `tag ${JSON.stringify(tag)}: expected 1 to 128 letters, digits, _, . and -, the first a letter, digit or _`,
+      `tag ${quote(tag)}: expected 1 to 128 letters, digits, _, . and -, the first a letter, digit or _`,
     );
 
   const { registry, repository } = splitHost(hasTag ? named.slice(0, colon) : named);
@@ -311,14 +307,14 @@ function splitHost(name: string): { registry: string; repository: string } {
 
   const port = HOST.exec(registry);
   if (port === null || Number(port[1] ?? 1) === 0 || !URL.canParse(`https://${registry}/`))
-    throw new Error(`host ${JSON.stringify(registry)}: expected HOST or HOST:PORT`);
+    throw new Error(`host ${quote(registry)}: expected HOST or HOST:PORT`);
   if (registry === "index.docker.io") registry = "docker.io";
   if (repository === "") throw new Error("expected the name of an image");
   if (registry === "docker.io" && !repository.includes("/")) repository = `library/${repository}`;
   for (const component of repository.split("/")) {
     if (!COMPONENT.test(component))
       throw new Error(
-        `name ${JSON.stringify(repository)}: expected lower-case letters and digits, separated by ".", "_", "__", "-" or "/"`,
+        `name ${quote(repository)}: expected lower-case letters and digits, separated by ".", "_", "__", "-" or "/"`,
       );
   }
   return { registry, repository };
