@@ -14,6 +14,8 @@ export interface Description {
   readonly stacks: readonly string[];
 }
 
+const NO_SPACE =
+  "make room in the file system (df, df -i); cfsboot repo gc removes what no image needs";
 const MAX_CAUSES = 20;
 /** Of one error of the chain, in characters. */
 const MAX_MESSAGE = 2000;
@@ -27,11 +29,17 @@ export function describeError(error: unknown): Description {
     const message = messageOf(link);
     // some wrap an error by repeating its message
     if (message !== "" && !messages.at(-1)?.endsWith(message)) messages.push(message);
-    const hint = link instanceof Error && "hint" in link ? link.hint : undefined;
+    const hint = hintOf(link);
     if (typeof hint === "string" && hint !== "" && !hints.includes(hint)) hints.push(hint);
     stacks.push(link instanceof Error && link.stack !== undefined ? link.stack : String(link));
   }
   return { message: messages.join(": ") || "unknown error", hints, stacks };
+}
+
+function hintOf(error: unknown): unknown {
+  if (!(error instanceof Error)) return undefined;
+  if ("hint" in error) return error.hint;
+  return "code" in error && error.code === "ENOSPC" ? NO_SPACE : undefined;
 }
 
 /** Whether an error is of the kind that only a fault in the program makes. */
