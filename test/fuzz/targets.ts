@@ -1,6 +1,6 @@
 /** All that reads what others wrote, each with good specimens of what it reads. */
 import { createHash } from "node:crypto";
-import { writeFileSync } from "node:fs";
+import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import zlib from "node:zlib";
 import { fromBytes, fromText, toText } from "../../src/formats/bytestring.ts";
@@ -41,7 +41,9 @@ import {
 import { mergeLayers } from "../../src/model/layers.ts";
 import { Labels } from "../../src/model/selinux/labels.ts";
 import { decompress } from "../../userspace/decompress.ts";
+import { linux } from "../../userspace/linux.ts";
 import { parseChallenges } from "../../userspace/oci/authorization.ts";
+import { Store } from "../../userspace/oci/containers-storage/store.ts";
 import { openDockerArchive } from "../../userspace/oci/docker-archive.ts";
 import { openLayoutArchive } from "../../userspace/oci/layout.ts";
 import { parsePolicy } from "../../userspace/oci/policy.ts";
@@ -263,6 +265,12 @@ const REGISTRIES = utf8(
 const STORAGE = utf8(
   '[storage]\ndriver = "overlay"\ngraphroot = "/a"\nimagestore = ""\n[storage.options]\nadditionalimagestores = ["/b", "$HOME/c"]\n',
 );
+const STORE_LIST = utf8(
+  JSON.stringify([
+    { id: HEX, names: ["a:1"], "big-data-digests": { manifest: DIGEST }, "diff-digest": DIGEST },
+    { id: "a.b_c-d", names: null, "diff-digest": null, uidmap: [{ size: 1 }] },
+  ]),
+);
 const TOML_TOKENS = ["[", "[[a]]\n", "a.", "a = [", '"""', "{a={", "[a.", "a = 1\n", "#", "'"];
 
 // --- archives on disk
@@ -305,6 +313,9 @@ async function drain(source: AsyncIterable<Uint8Array>): Promise<void> {
 export function targets(scratch: string): Target[] {
   const file = join(scratch, "archive");
   const source = "docker-archive:archive";
+  const store = join(scratch, "store");
+  for (const directory of ["overlay-images", "overlay-layers"])
+    mkdirSync(join(store, directory), { recursive: true });
   const compressed = (compression: "gzip" | "zstd") => (data: Uint8Array) => {
     const pieces = async function* () {
       for (let at = 0; at < data.length; at += 1000) yield data.subarray(at, at + 1000);
@@ -467,6 +478,24 @@ export function targets(scratch: string): Target[] {
       tokens: TOML_TOKENS,
       place: /^file/,
       read: (data) => parseStorageConf(textOf(data), "file"),
+    },
+    {
+      name: "lists of containers' storage",
+      specimens: [STORE_LIST],
+      tokens: JSON_TOKENS,
+      place: new RegExp(`^${store}/overlay-(?:images/images|layers/layers)\\.json`),
+      rounds: 500,
+      read: (data) => {
+        for (const list of ["overlay-images/images.json", "overlay-layers/layers.json"])
+          writeFileSync(join(store, list), data);
+        const opened = Store.open(linux, store)!;
+        try {
+          opened.images();
+          opened.layers();
+        } finally {
+          opened.close();
+        }
+      },
     },
     {
       name: "reference",
