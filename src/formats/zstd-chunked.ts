@@ -109,10 +109,7 @@ export function parseChunkedAnnotations(
   if (type !== TOC_TYPE)
     throw new Error(`${names.tocPosition}: type ${type}; expected ${TOC_TYPE}`);
   const toc = parseSection(position, 4, names.tocPosition, blobSize, digest);
-  if (toc.size > MAX_TOC)
-    throw new Error(
-      `${names.tocPosition}: a table of contents of ${toc.size} bytes; expected at most ${MAX_TOC}`,
-    );
+  requireAtMost(Math.max(toc.size, lengthOf(toc)), MAX_TOC, names.tocPosition);
   const tarSplit = parseTarSplit(annotations, names, blobSize);
   const end = Math.min(toc.start, tarSplit?.start ?? toc.start) - SKIPPABLE_HEADER;
   return { data: { start: 0, end }, toc: { ...toc, digest }, tarSplit };
@@ -129,11 +126,16 @@ function parseTarSplit(
   const digest = annotations[names.tarSplitDigest];
   if (digest !== undefined) requireDigest(digest, names.tarSplitDigest);
   const section = parseSection(position, 3, name, blobSize, digest);
-  if (section.end - section.start > MAX_TAR_SPLIT)
-    throw new Error(
-      `${name}: a tar-split of ${section.end - section.start} bytes; expected at most ${MAX_TAR_SPLIT}`,
-    );
+  requireAtMost(lengthOf(section), MAX_TAR_SPLIT, name);
   return section;
+}
+
+function lengthOf({ start, end }: ByteRange): number {
+  return end - start;
+}
+
+function requireAtMost(size: number, limit: number, name: string): void {
+  if (size > limit) throw new Error(`${name}: ${size} bytes; expected at most ${limit}`);
 }
 
 /** So many numbers, with colons between them. */
@@ -161,9 +163,9 @@ function parseSection(
   return { start, end, size, digest };
 }
 
-function requirePlausible({ start, end }: ByteRange, size: number, name: string): void {
-  if (size > (end - start) * MAX_EXPANSION)
-    throw new Error(`${name}: ${end - start} bytes of zstd that shall give ${size}`);
+function requirePlausible(range: ByteRange, size: number, name: string): void {
+  if (size > lengthOf(range) * MAX_EXPANSION)
+    throw new Error(`${name}: ${lengthOf(range)} bytes of zstd that shall give ${size}`);
 }
 
 function requireDigest(text: string, name: string): void {

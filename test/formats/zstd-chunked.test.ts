@@ -65,10 +65,16 @@ describe("annotations", () => {
   });
 
   test("tables that are too large to be held", () => {
-    const huge = { ...good, [tocPosition]: "1008:50000000:50000000:1" };
-    expect(() => parseChunkedAnnotations(huge, 1e9)).toThrow("table of contents of 50000000 bytes");
+    for (const sizes of ["50000000:1", "50000:50000000"]) {
+      const huge = { ...good, [tocPosition]: `1008:${sizes}:1` };
+      expect(() => parseChunkedAnnotations(huge, 1e9)).toThrow(
+        `${tocPosition}: 50000000 bytes; expected at most`,
+      );
+    }
     const split = { ...good, [tarSplitPosition]: "1066:50000000:1" };
-    expect(() => parseChunkedAnnotations(split, 1e9)).toThrow("tar-split of 50000000 bytes");
+    expect(() => parseChunkedAnnotations(split, 1e9)).toThrow(
+      `${tarSplitPosition}: 50000000 bytes`,
+    );
   });
 });
 

@@ -65,7 +65,7 @@ function sent(one: Image): number {
 }
 
 /** The tar archive that comes out when the layer's predecessor is in the repository; `undefined` if it is not fetched in part. */
-async function assembled(layer: ChunkedLayer): Promise<Buffer | undefined> {
+async function assembled(layer: ChunkedLayer, counted = true): Promise<Buffer | undefined> {
   const one = chunkedImage([layer]);
   serve(one, "new");
   using repository = openRepository(repo);
@@ -84,9 +84,8 @@ async function assembled(layer: ChunkedLayer): Promise<Buffer | undefined> {
     const pieces: Uint8Array[] = [];
     for await (const piece of partial.content())
       pieces.push(piece instanceof Uint8Array ? piece : repository.readObject(piece.digest));
-    const got = sent(one);
-    expect(got).toBe(partial.bytes);
-    expect(got).toBeLessThan(descriptor!.size / 4);
+    expect(partial.bytes).toBeLessThan(descriptor!.size / 4);
+    if (counted) expect(sent(one)).toBe(partial.bytes);
     return Buffer.concat(pieces);
   } finally {
     await transport.close();
@@ -118,6 +117,24 @@ describe("the archive is the same to the byte", () => {
     const moved = after.map((file) => ({ ...file, path: file.path.replace("usr/l", "opt/l") }));
     const layer = chunkedLayer(moved);
     expect((await assembled(layer))?.equals(layer.tar)).toBe(true);
+  });
+
+  test("although the registry breaks off now and then", async () => {
+    await pullBefore();
+    let breaks = 3;
+    server.intercept = (request, response) => {
+      const blob = server.blobs.get(request.url?.split("/").at(-1) ?? "");
+      const [, from, to] = /^bytes=(\d+)-(\d+)$/.exec(request.headers.range ?? "") ?? [];
+      if (blob === undefined || to === undefined || breaks-- <= 0) return false;
+      const bytes = blob.subarray(Number(from), Number(to) + 1);
+      const range = `bytes ${from}-${to}/${blob.length}`;
+      response.writeHead(206, { "content-range": range, "content-length": bytes.length });
+      response.write(bytes.subarray(0, bytes.length >> 1), () => request.socket.destroy());
+      return true;
+    };
+    const layer = chunkedLayer(after);
+    expect((await assembled(layer, false))?.equals(layer.tar)).toBe(true);
+    expect(breaks).toBeLessThanOrEqual(0);
   });
 
   test("of a file with holes that is missing, only what is in it is fetched", async () => {
