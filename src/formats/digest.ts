@@ -15,6 +15,7 @@ const HEX = "0123456789abcdef";
 /** Their character codes. */
 const DIGITS = Uint8Array.from(HEX, (digit) => digit.charCodeAt(0));
 
+const SLASH = 0x2f;
 const NO_DIGIT = 0xff;
 /** By character code. */
 const VALUE_OF_DIGIT = new Uint8Array(128).fill(NO_DIGIT);
@@ -26,11 +27,14 @@ for (let value = 0; value < 16; value++) {
 /** Lower-case hex of bytes. */
 export function toHex(bytes: Uint8Array): string {
   const digits = new Uint8Array(2 * bytes.length);
-  for (let i = 0; i < bytes.length; i++) {
-    digits[2 * i] = DIGITS[bytes[i]! >> 4]!;
-    digits[2 * i + 1] = DIGITS[bytes[i]! & 15]!;
-  }
+  for (let i = 0; i < bytes.length; i++) writeHex(digits, 2 * i, bytes[i]!);
   return fromBytes(digits);
+}
+
+/** Writes the two digits of a byte. */
+function writeHex(out: Uint8Array, at: number, byte: number): void {
+  out[at] = DIGITS[byte >> 4]!;
+  out[at + 1] = DIGITS[byte & 15]!;
 }
 
 /** Bytes of a hex string in either case; `undefined` if it is not hex of even length. */
@@ -76,6 +80,13 @@ export function hashOfDigest(digest: Uint8Array): HashName | undefined {
 /** Path of an object below a repository's `objects/`: `xx/rest`. */
 export function objectPath(hex: string): string {
   return `${hex.slice(0, 2)}/${hex.slice(2)}`;
+}
+
+/** Writes the path that `objectPath` gives for a digest. */
+export function writeObjectPath(out: Uint8Array, at: number, digest: Uint8Array): void {
+  writeHex(out, at, digest[0]!);
+  out[at + 2] = SLASH;
+  for (let i = 1; i < digest.length; i++) writeHex(out, at + 1 + 2 * i, digest[i]!);
 }
 
 /** Whether two digests are the same. */

@@ -11,7 +11,7 @@ import {
 import type { CInput, Home } from "./c-input.ts";
 import { checkTree, isWhiteout } from "./check-tree.ts";
 import { CONTENT_FILE_TYPE, type ErofsFormat, FILE_TYPE, type FileType } from "./layout.ts";
-import { metacopy, objectRedirect } from "./metacopy.ts";
+import { digestOfRedirect } from "./metacopy.ts";
 import { isStub, stubs } from "./stubs.ts";
 import { escapeXattrName, WHITEOUT_MARKERS, WHITEOUTS_MARKERS, XATTR } from "./xattr-names.ts";
 import { type Xattr, XattrTable } from "./xattr-table.ts";
@@ -194,11 +194,16 @@ class Collector {
   #overlayXattrs(content: Inode["content"], redirect: ByteString | undefined): Xattr[] {
     if (content.type === "sparse") return [this.xattrs.use(XATTR.metacopy, NO_VERITY)];
     if (content.type !== "external") return [];
-    const { digest, verity } = content;
-    const demand = this.xattrs.use(XATTR.metacopy, verity ? metacopy(digest) : NO_VERITY);
-    const target = redirect ?? objectRedirect(digest);
+    const object = this.xattrs.forObject(content.digest);
+    const demand = content.verity
+      ? used(object.metacopy)
+      : this.xattrs.use(XATTR.metacopy, NO_VERITY);
     // as they are written, arrays have room for no more: one that grows would have it for sixteen
-    return target === "" ? [demand] : [demand, this.xattrs.use(XATTR.redirect, target)];
+    if (redirect === undefined) return [demand, used(object.redirect)];
+    if (redirect === "") return [demand];
+    const other = digestOfRedirect(redirect);
+    if (other !== undefined) return [demand, used(this.xattrs.forObject(other).redirect)];
+    return [demand, this.xattrs.use(XATTR.redirect, redirect)];
   }
 
   #escapeWhiteout(inode: Inode): void {
@@ -210,7 +215,7 @@ class Collector {
   #mark(inode: Inode, markers: readonly { name: ByteString; value: ByteString }[]): void {
     for (const { name, value } of markers) {
       // the C tools have one xattr of a name, composefs-rs adds a second one
-      const own = inode.xattrs.findIndex((xattr) => xattr.name === name);
+      const own = inode.xattrs.findIndex((xattr) => xattr.name.name === name);
       if (this.#cInput !== undefined && own >= 0) inode.xattrs.splice(own, 1)[0]!.uses--;
       inode.xattrs.push(this.xattrs.use(name, value));
     }
@@ -229,6 +234,11 @@ function setEntries(inode: Inode, parent: Inode, entries: Dirent[]): void {
   inode.entries = entries;
   inode.nlink = 0;
   for (const entry of entries) if (entry.inode.fileType === FILE_TYPE.directory) inode.nlink++;
+}
+
+function used(xattr: Xattr): Xattr {
+  xattr.uses++;
+  return xattr;
 }
 
 function isSorted(xattrs: readonly Xattr[]): boolean {

@@ -3,29 +3,58 @@
  * `metacopy` (Linux fs/overlayfs/overlayfs.h, `struct ovl_metacopy`).
  */
 import { type ByteString, fromBytes } from "../bytestring.ts";
-import { hashOfDigest, objectPath, toHex, VERITY_ALGORITHM } from "../digest.ts";
+import { digestOfObjectPath, hashOfDigest, VERITY_ALGORITHM, writeObjectPath } from "../digest.ts";
 
 /** u8 version, u8 length of it all, u8 flags, u8 algorithm; then the fs-verity digest that the content must have. */
 const HEADER_SIZE = 4;
+const SLASH = 0x2f;
 
-/** The value that demands a digest. */
-export function metacopy(digest: Uint8Array): ByteString {
-  const value = new Uint8Array(HEADER_SIZE + digest.length);
-  const hash = hashOfDigest(digest);
-  value[1] = value.length;
-  value[3] = hash === undefined ? 0 : VERITY_ALGORITHM[hash];
-  value.set(digest, HEADER_SIZE);
-  return fromBytes(value);
+/** A value that follows from an object's digest. */
+export interface ObjectValue {
+  /** In bytes. */
+  size(digest: Uint8Array): number;
+  write(out: Uint8Array, at: number, digest: Uint8Array): void;
 }
 
-/** The value that leads to the object of a digest. */
-export function objectRedirect(digest: Uint8Array): ByteString {
-  return `/${objectPath(toHex(digest))}` as ByteString;
+/** The value that demands a digest. */
+export const METACOPY: ObjectValue = {
+  size: (digest) => HEADER_SIZE + digest.length,
+  write(out, at, digest) {
+    const hash = hashOfDigest(digest);
+    out[at] = 0;
+    out[at + 1] = HEADER_SIZE + digest.length;
+    out[at + 2] = 0;
+    out[at + 3] = hash === undefined ? 0 : VERITY_ALGORITHM[hash];
+    out.set(digest, at + HEADER_SIZE);
+  },
+};
+
+/** The value that leads to the object of a digest: `/xx/rest`. */
+export const OBJECT_REDIRECT: ObjectValue = {
+  size: (digest) => 2 + 2 * digest.length,
+  write(out, at, digest) {
+    out[at] = SLASH;
+    writeObjectPath(out, at + 1, digest);
+  },
+};
+
+/** A value as bytes. */
+export function objectValue(value: ObjectValue, digest: Uint8Array): ByteString {
+  const out = new Uint8Array(value.size(digest));
+  value.write(out, 0, digest);
+  return fromBytes(out);
+}
+
+/** The digest of the object that a value of `redirect` leads to, if it is just what is written for that object. */
+export function digestOfRedirect(redirect: ByteString): Uint8Array | undefined {
+  const digest = digestOfObjectPath(redirect);
+  if (digest === undefined) return undefined;
+  return objectValue(OBJECT_REDIRECT, digest) === redirect ? digest : undefined;
 }
 
 /** The digest that a value demands; `undefined` if it is not of this form. */
 export function parseMetacopy(value: Uint8Array): Uint8Array | undefined {
   const digest = value.subarray(HEADER_SIZE);
   if (hashOfDigest(digest) === undefined) return undefined;
-  return fromBytes(value) === metacopy(digest) ? digest : undefined;
+  return fromBytes(value) === objectValue(METACOPY, digest) ? digest : undefined;
 }

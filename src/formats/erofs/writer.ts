@@ -149,8 +149,8 @@ class Writer {
     const view = this.#view;
     let present = 0;
     let at = xattrsAt + XATTR_HEADER.bytes;
-    for (const { filterBit, sharedAt } of inode.xattrs) {
-      present |= filterBit;
+    for (const { name, sharedAt } of inode.xattrs) {
+      present |= name.filterBit;
       if (sharedAt === undefined) continue;
       const offset = this.#placement.sharedAt + sharedAt - this.#sharedBase;
       view.setUint32(at, offset / XATTR_ALIGN, true);
@@ -165,13 +165,17 @@ class Writer {
   }
 
   /** Returns the offset behind it. */
-  #writeXattr(at: number, { prefix, suffix, value, bytes }: Xattr): number {
+  #writeXattr(at: number, xattr: Xattr): number {
+    const { prefix, suffix } = xattr.name;
     XATTR_ENTRY.suffixLength.set(this.#view, at, suffix.length);
     XATTR_ENTRY.prefix.set(this.#view, at, prefix);
-    XATTR_ENTRY.valueLength.set(this.#view, at, value.length);
-    this.#writeString(at + XATTR_ENTRY.bytes, suffix);
-    this.#writeString(at + XATTR_ENTRY.bytes + suffix.length, value);
-    return at + bytes;
+    XATTR_ENTRY.valueLength.set(this.#view, at, xattr.length);
+    const suffixAt = at + XATTR_ENTRY.bytes;
+    const valueAt = suffixAt + suffix.length;
+    this.#writeString(suffixAt, suffix);
+    if (xattr.object === undefined) this.#writeString(valueAt, xattr.value);
+    else xattr.object.write(this.#bytes, valueAt, xattr.digest);
+    return at + xattr.bytes;
   }
 
   #writeContent(placed: PlacedInode): void {

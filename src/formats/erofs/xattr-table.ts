@@ -1,5 +1,5 @@
 /** Extended attributes on their way into an image: equal ones are found and stored once. */
-import type { ByteString } from "../bytestring.ts";
+import { type ByteString, fromBytes } from "../bytestring.ts";
 import {
   alignUp,
   type ErofsFormat,
@@ -10,65 +10,118 @@ import {
   XATTR_ENTRY,
   XATTR_HEADER,
 } from "./layout.ts";
+import { METACOPY, OBJECT_REDIRECT, type ObjectValue, objectValue } from "./metacopy.ts";
 import {
   PREFIX_ACL_ACCESS,
   PREFIX_ACL_DEFAULT,
   splitXattrName,
+  XATTR,
   xattrFilterBit,
 } from "./xattr-names.ts";
 
-/** A name with a value, one object for all inodes that have it. */
-export interface Xattr {
+/** The name of an xattr as it is stored. */
+export interface XattrName {
   readonly name: ByteString;
   readonly prefix: number;
   readonly suffix: ByteString;
-  readonly value: ByteString;
-  /** Size of the stored entry, padded. */
-  readonly bytes: number;
   /** The name's bit in the name filter. */
   readonly filterBit: number;
-  uses: number;
-  /** Offset in the shared table, where it is there. */
-  sharedAt: number | undefined;
 }
 
-/** What is known of a name. */
-interface Name extends Pick<Xattr, "prefix" | "suffix" | "filterBit"> {
-  readonly values: Map<ByteString, Xattr>;
+/** A name with a value, one object for all inodes that have it. */
+export class Xattr {
+  readonly name: XattrName;
+  /** What the value is made of, if that is an object. */
+  readonly object: ObjectValue | undefined;
+  readonly digest: Uint8Array;
+  /** Size of the value. */
+  readonly length: number;
+  uses = 0;
+  /** Offset in the shared table, where it is there. */
+  sharedAt: number | undefined = undefined;
+  #value: ByteString | undefined;
+
+  constructor(name: XattrName, value: ByteString | { object: ObjectValue; digest: Uint8Array }) {
+    this.name = name;
+    if (typeof value === "string") {
+      this.object = undefined;
+      this.digest = NO_DIGEST;
+      this.#value = value;
+      this.length = value.length;
+    } else {
+      this.object = value.object;
+      this.digest = value.digest;
+      this.#value = undefined;
+      this.length = value.object.size(value.digest);
+    }
+  }
+
+  /** The value; that of an object is made when it is asked for, which is seldom. */
+  get value(): ByteString {
+    this.#value ??= objectValue(this.object!, this.digest);
+    return this.#value;
+  }
+
+  /** Size of the stored entry, padded. */
+  get bytes(): number {
+    return alignUp(XATTR_ENTRY.bytes + this.name.suffix.length + this.length, XATTR_ALIGN);
+  }
+}
+
+const NO_DIGEST = new Uint8Array(0);
+
+/** What tells overlayfs of an object. */
+export interface ObjectXattrs {
+  readonly metacopy: Xattr;
+  readonly redirect: Xattr;
 }
 
 export class XattrTable {
   readonly #format: ErofsFormat;
-  readonly #names = new Map<ByteString, Name>();
+  readonly #names = new Map<ByteString, XattrName & { readonly values: Map<ByteString, Xattr> }>();
+  /** By digest. */
+  readonly #objects = new Map<ByteString, ObjectXattrs>();
 
   constructor(format: ErofsFormat) {
     this.#format = format;
   }
 
-  /** Counts a use of the name with this value. */
+  /** Counts a use of the name with this value, which is not that of an object. */
   use(name: ByteString, value: ByteString): Xattr {
-    const known = this.#names.get(name) ?? this.#add(name);
+    const known = this.#name(name);
     let xattr = known.values.get(value);
     if (xattr === undefined) {
-      const { prefix, suffix, filterBit } = known;
-      const bytes = alignUp(XATTR_ENTRY.bytes + suffix.length + value.length, XATTR_ALIGN);
-      xattr = { name, prefix, suffix, value, bytes, filterBit, uses: 0, sharedAt: undefined };
+      xattr = new Xattr(known, value);
       known.values.set(value, xattr);
     }
     xattr.uses++;
     return xattr;
   }
 
+  /** The xattrs for an object. Who takes one counts its use. */
+  forObject(digest: Uint8Array): ObjectXattrs {
+    const key = fromBytes(digest);
+    let xattrs = this.#objects.get(key);
+    if (xattrs === undefined) {
+      xattrs = {
+        metacopy: new Xattr(this.#name(XATTR.metacopy), { object: METACOPY, digest }),
+        redirect: new Xattr(this.#name(XATTR.redirect), { object: OBJECT_REDIRECT, digest }),
+      };
+      this.#objects.set(key, xattrs);
+    }
+    return xattrs;
+  }
+
   /** The order of an inode's xattrs in formats 0 and 1. */
   static compare(a: Xattr, b: Xattr): number {
-    if (a.name !== b.name) return a.name < b.name ? -1 : 1;
-    if (a.value.length !== b.value.length) return a.value.length - b.value.length;
+    if (a.name !== b.name) return a.name.name < b.name.name ? -1 : 1;
+    if (a.length !== b.length) return a.length - b.length;
     return a.value < b.value ? -1 : a.value > b.value ? 1 : 0;
   }
 
   /** Whether any name is an access control list. */
   get holdsAcl(): boolean {
-    const isAcl = ({ prefix }: Name) =>
+    const isAcl = ({ prefix }: XattrName) =>
       prefix === PREFIX_ACL_ACCESS || prefix === PREFIX_ACL_DEFAULT;
     return [...this.#names.values()].some(isAcl);
   }
@@ -78,6 +131,10 @@ export class XattrTable {
     const shared: Xattr[] = [];
     for (const { values } of this.#names.values()) {
       for (const xattr of values.values()) if (xattr.uses > 1) shared.push(xattr);
+    }
+    for (const { metacopy, redirect } of this.#objects.values()) {
+      if (metacopy.uses > 1) shared.push(metacopy);
+      if (redirect.uses > 1) shared.push(redirect);
     }
     if (this.#format === 2) shared.sort(compareV2);
     else shared.sort((a, b) => XattrTable.compare(b, a));
@@ -89,17 +146,24 @@ export class XattrTable {
     return shared;
   }
 
-  #add(name: ByteString): Name {
-    const { prefix, suffix } = splitXattrName(name, this.#format);
-    const known = { prefix, suffix, filterBit: xattrFilterBit(prefix, suffix), values: new Map() };
-    this.#names.set(name, known);
+  /** One object for each name. */
+  #name(name: ByteString): XattrName & { readonly values: Map<ByteString, Xattr> } {
+    let known = this.#names.get(name);
+    if (known === undefined) {
+      const { prefix, suffix } = splitXattrName(name, this.#format);
+      const filterBit = xattrFilterBit(prefix, suffix);
+      known = { name, prefix, suffix, filterBit, values: new Map() };
+      this.#names.set(name, known);
+    }
     return known;
   }
 }
 
 function compareV2(a: Xattr, b: Xattr): number {
-  if (a.prefix !== b.prefix) return a.prefix - b.prefix;
-  if (a.suffix !== b.suffix) return a.suffix < b.suffix ? -1 : 1;
+  if (a.name !== b.name) {
+    if (a.name.prefix !== b.name.prefix) return a.name.prefix - b.name.prefix;
+    return a.name.suffix < b.name.suffix ? -1 : 1;
+  }
   return a.value < b.value ? -1 : a.value > b.value ? 1 : 0;
 }
 
