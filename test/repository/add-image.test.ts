@@ -126,6 +126,25 @@ describe("a directory", () => {
     expect(cfsboot("repo", "fsck").stdout).toMatch(/objects: 0\/0 ok/);
   });
 
+  test.for(["xfs", "btrfs"])("shares its blocks with the repository on %s", (type, ctx) => {
+    const prepare = `truncate -s 400M disk; mkfs.${type} -q disk >&2; mkdir mnt; mount -o loop disk mnt`;
+    const inNamespace = (script: string) => {
+      const args = ["--mount", "sh", "-ec", script, process.execPath, PROGRAM];
+      return spawnSync("unshare", args, { cwd: scratch.path, encoding: "utf8" });
+    };
+    const made = inNamespace(prepare);
+    if (made.status !== 0) ctx.skip(`no ${type} can be made here: ${made.stderr?.trim()}`);
+    const { stdout, stderr } = inNamespace(`mount -o loop disk mnt; cd mnt
+      "$0" "$1" repo init --repo=repo --insecure >&2
+      mkdir tree tree/usr; for i in 1 2 3; do head -c 4000000 /dev/urandom > tree/usr/$i; done
+      sync; df --output=used . | tail -n1; "$0" "$1" repo add --repo=repo tree
+      sync; df --output=used . | tail -n1; "$0" "$1" repo fsck --repo=repo >&2`);
+    expect(stderr).toContain("objects  3 new (3 of them share blocks) + 0 already present\n");
+    expect(stderr).toContain("objects: 4/4 ok\n");
+    const [before, , after] = stdout.split("\n");
+    expect(Number(after) - Number(before)).toBeLessThan(1000); // of 1024 bytes
+  });
+
   test("that has not what it needs is named, and no image is made", () => {
     mkdirSync(join(scratch.path, "tree/usr"), { recursive: true });
     const { status, stderr } = cfsboot("repo", "add", "tree", "--bootable", "mine");
