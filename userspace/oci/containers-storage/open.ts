@@ -55,6 +55,8 @@ export async function openStoredImage(
   const { driver, graphRoot, others } = storePlaces(reference.store, places);
   if (driver !== undefined && driver !== DRIVER) return undefined;
   const stores: Store[] = [];
+  let image: Image | undefined;
+  let whole = false;
   try {
     for (const path of [graphRoot, ...others]) {
       const store = Store.open(linux, path);
@@ -63,12 +65,14 @@ export async function openStoredImage(
     }
     if (stores.length === 0) throw new Error(`${graphRoot}: there is no containers' storage`);
     for (const store of stores) await lock(store);
-    const image = new Image(linux, [...stores], findImage(stores, reference), graphRoot);
-    if (!image.isWhole()) return undefined;
-    stores.length = 0; // they are the image's now
-    return image;
+    image = new Image(linux, stores, findImage(stores, reference), graphRoot);
+    whole = image.isWhole();
+    return whole ? image : undefined;
   } finally {
-    for (const store of stores) store.close();
+    if (!whole) {
+      image?.closeLayers();
+      for (const store of stores) store.close();
+    }
   }
 }
 
@@ -114,8 +118,10 @@ class Image implements StoredImage {
     for (const at of [store, ...stores.filter((one) => one !== store)]) {
       for (const layer of at.layers().sort((x, y) => Number(x.mapped) - Number(y.mapped))) {
         if (layer.diffId === undefined) continue;
-        const same = this.#layers.get(layer.diffId) ?? [];
-        this.#layers.set(layer.diffId, [...same, { store: at, id: layer.id }]);
+        const same = this.#layers.get(layer.diffId);
+        const kept = { store: at, id: layer.id };
+        if (same === undefined) this.#layers.set(layer.diffId, [kept]);
+        else same.push(kept);
       }
     }
   }
@@ -170,8 +176,13 @@ class Image implements StoredImage {
     return undefined;
   }
 
-  async close(): Promise<void> {
+  /** Closes what was opened of layers. */
+  closeLayers(): void {
     for (const fd of this.#open.splice(0)) this.#linux.close(fd);
+  }
+
+  async close(): Promise<void> {
+    this.closeLayers();
     for (const store of this.#stores) store.close();
   }
 
