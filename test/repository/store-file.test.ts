@@ -1,4 +1,12 @@
-import { chmodSync, closeSync, openSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  closeSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { objectPath, toHex } from "../../src/formats/digest.ts";
@@ -7,10 +15,18 @@ import { readAll } from "../../src/linux/files.ts";
 import { type Linux, LinuxError } from "../../src/linux/linux.ts";
 import { enableVerity, measureVerity } from "../../src/linux/verity.ts";
 import { digestBytes } from "../../userspace/hash.ts";
+import { checkRepository } from "../../userspace/repository/fsck.ts";
+import { collectGarbage } from "../../userspace/repository/gc.ts";
 import type { StoredFile, StoreFileOptions } from "../../userspace/repository/repository.ts";
 import { openRepository } from "../../userspace/repository/repository.ts";
-import { type Fixture, newRepository, platformOf, quickLinux } from "./fixture.ts";
-import { watched } from "./trouble.ts";
+import {
+  type Fixture,
+  newRepository,
+  platformOf,
+  quickLinux,
+  withoutNamelessFiles,
+} from "./fixture.ts";
+import { troubleAt, watched } from "./trouble.ts";
 
 const CONTENT = Buffer.alloc(300_001, "content of a file, ");
 const DIGEST = toHex(digestBytes("sha256", CONTENT));
@@ -284,5 +300,42 @@ describe("without fs-verity at all", () => {
     };
     expect(() => store(fixture, path, { hardlink: true }, linux)).toThrow("store object");
     expect(statSync(path).nlink).toBe(1);
+  });
+});
+
+describe.each(["error", "death", "full", "broken"] as const)("with %s at any call", (kind) => {
+  test.each([
+    ["cloned", "secure", cloning()],
+    ["linked", "secure", quickLinux],
+    ["copied", "insecure", withoutVerity()],
+    ["cloned where files must have names", "insecure", cloning(withoutNamelessFiles)],
+  ] as const)("a file that is %s leaves the repository sound", (how, security, base) => {
+    if (how === "linked" && !root) return;
+    let calls = 0;
+    for (let nth = 1, happened = true; happened; nth++) {
+      using fixture = newRepository(security, { base });
+      const path = newFile(fixture);
+      const trouble = troubleAt(fixture.platform.linux, nth, kind);
+      const options = { hardlink: how === "linked" };
+      try {
+        store(fixture, path, options, trouble.linux);
+      } catch {}
+      trouble.bury();
+      happened = trouble.happened();
+      if (happened) calls++;
+      expect(readFileSync(path).equals(CONTENT)).toBe(true);
+      {
+        using repository = fixture.open();
+        expect(checkRepository(repository).findings, `call ${nth}`).toEqual([]);
+      }
+      store(fixture, path, options);
+      expect(readFileSync(objectFile(fixture)).equals(CONTENT)).toBe(true);
+      using repository = fixture.open();
+      collectGarbage(repository);
+      expect(readdirSync(fixture.path).sort()).toEqual(["meta.json", "objects"]);
+      const left = readdirSync(join(fixture.path, "objects"), { recursive: true });
+      expect(left).toEqual([DIGEST.slice(0, 2)]);
+    }
+    expect(calls).toBeGreaterThan(3);
   });
 });
