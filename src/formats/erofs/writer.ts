@@ -200,8 +200,10 @@ class Writer {
       case "external":
       case "sparse":
         // no chunk has a block: the content is elsewhere
-        this.#bytes.fill(0xff, tailAt, tailAt + tailBytes);
-        this.#bytes.fill(0xff, blocksAt, blocksAt + blockCount * BLOCK_SIZE);
+        for (let at = tailAt; at < tailAt + tailBytes; at++) this.#bytes[at] = 0xff;
+        if (blockCount > 0) {
+          this.#bytes.fill(0xff, blocksAt, blocksAt + blockCount * BLOCK_SIZE);
+        }
         return;
     }
   }
