@@ -2,7 +2,8 @@
  * The program as it is shipped, killed at a system call that changes something: the repository stays sound, the next run
  * completes what was begun, and garbage collection leaves just what a run that nobody disturbed would have.
  *
- * A few such calls, evenly spread, unless `CFSBOOT_KILL_STRIDE=10` says that it shall be every tenth.
+ * A few such calls, evenly spread, unless `CFSBOOT_KILL_STRIDE=10` says that it shall be every tenth. Where there is a
+ * cfsctl, it looks at what was left, too.
  */
 import { spawnSync } from "node:child_process";
 import { cpSync, mkdtempSync, rmSync } from "node:fs";
@@ -14,6 +15,7 @@ import { openLayout } from "../../userspace/oci/layout.ts";
 import { pull } from "../../userspace/oci/pull.ts";
 import { collectGarbage } from "../../userspace/repository/gc.ts";
 import { openRepository } from "../../userspace/repository/repository.ts";
+import { CFSCTL, cfsctl } from "../interop/cfsctl.ts";
 import { image, tar, writeLayout } from "./fixtures/images.ts";
 import { makeRepository, names, PLATFORM, requireIntact } from "./fixtures/pulling.ts";
 
@@ -122,6 +124,10 @@ test.for(RUNS)(
       const at = `killed at call ${nth} of ${calls}`;
       if (runUpTo(nth, path, command()).killed) killed++;
       requireIntact(path);
+      if (CFSCTL !== undefined) {
+        expect(cfsctl(path, "fsck"), at).toMatch(/^status: ok$/m);
+        expect(cfsctl(path, "oci", "fsck"), at).toMatch(/^status: ok$/m);
+      }
       // what was begun may also be collected first
       if (nth % 2 === 0) collect(path);
       await pullHere(path, "new");
