@@ -4,7 +4,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { toHex } from "../../src/formats/digest.ts";
+import type { Linux } from "../../src/linux/linux.ts";
+import { pull } from "../../userspace/oci/pull.ts";
+import { openRegistry } from "../../userspace/oci/registry.ts";
+import { checkRepository } from "../../userspace/repository/fsck.ts";
 import { openRepository } from "../../userspace/repository/repository.ts";
+import { newRepository, quickLinux } from "../repository/fixture.ts";
 import {
   type ChunkedLayer,
   type ChunkedOptions,
@@ -14,7 +19,7 @@ import {
   type TocEntry,
 } from "./fixtures/chunked-layer.ts";
 import type { Image, TarFile } from "./fixtures/images.ts";
-import { failure, makeRepository, pullInto, requireIntact } from "./fixtures/pulling.ts";
+import { failure, makeRepository, PLATFORM, pullInto, requireIntact } from "./fixtures/pulling.ts";
 import { type Handler, RegistryServer } from "./fixtures/registry-server.ts";
 
 const common: TarFile[] = [
@@ -125,6 +130,44 @@ describe("in part", () => {
     expect(partial).toHaveLength(2);
     expect(sent).toBeGreaterThan(3_000_000);
     expect(sent).toBeLessThan(3_200_000);
+  });
+
+  test("with fs-verity, and what is there is not written again", async () => {
+    let written = 0;
+    const base = {
+      ...quickLinux,
+      write(...args: Parameters<Linux["write"]>) {
+        const count = quickLinux.write(...args);
+        written += count;
+        return count;
+      },
+    };
+    using fixture = newRepository("secure", { base });
+    const one = chunkedImage([chunkedLayer(next)]);
+    serve(one, "new");
+    const got: number[] = [];
+    for (const tag of ["old", "new"]) {
+      using repository = fixture.open({ requireVerity: true });
+      const transport = await openRegistry(
+        { registry: server.host, repository: "a/b", tag, digest: undefined },
+        { tlsVerify: true, env: {} },
+      );
+      written = 0;
+      await pull(repository, transport, {
+        name: tag,
+        platform: PLATFORM,
+        bootable: false,
+        progress: { partial: (_, bytes) => got.push(bytes) },
+      });
+      await transport.close();
+      expect(checkRepository(repository).findings).toEqual([]);
+    }
+    expect(got).toHaveLength(1);
+    expect(written).toBeLessThan(50_000);
+    const [diffId] = one.diffIds;
+    using repository = fixture.open();
+    await pullInto(repo, `docker://${server.host}/a/b:new`);
+    expect(toHex(repository.streamObject(`oci-layer-${diffId}`)!)).toBe(streams(repo, one)[0]);
   });
 
   test("next to layers that are not zstd:chunked", async () => {
