@@ -56,7 +56,7 @@ const LAYERS = [
   {
     name: "userspace/cli",
     may: ["src/", "userspace"],
-    packages: ["node:", "commander", "cli-progress"],
+    packages: ["node:", "commander", "cli-progress", "yaml"],
   },
 ];
 
