@@ -1,43 +1,22 @@
 /** The layers of an image, several at a time, from a transport into the repository. */
 import { availableParallelism } from "node:os";
-import type { Descriptor } from "../../src/formats/oci.ts";
 import { layerCompression } from "../decompress.ts";
 import { nodePlatform } from "../repository/node-platform.ts";
 import type { Repository } from "../repository/repository.ts";
 import { importPartially } from "./import-partial.ts";
 import { addStats, type ImportStats, noStats } from "./layer.ts";
 import { LayerThread } from "./layer-thread.ts";
+import type { LayerProgress, LayerWork } from "./layer-work.ts";
 import { LocalContents } from "./local-contents.ts";
 import { type LayerStore, layerStoreHere } from "./store-layer.ts";
-import { type BlobDescriptor, type Transport, type UnpackedLayer, verified } from "./transport.ts";
+import { type Transport, type UnpackedLayer, verified } from "./transport.ts";
+
+export type { LayerProgress, LayerWork };
 
 /** So much of a layer that turns out to be damaged is still fetched, to see whether its digest is wrong, in bytes. */
 const REST_LIMIT = 16 * 1024 * 1024;
 /** Fewer bytes than this are stored faster than a thread starts. */
 const WORTH_THREADS = 1 << 22;
-
-/** A layer that has to be fetched. */
-export interface LayerWork {
-  /** Place in the manifest, from 0. */
-  readonly index: number;
-  readonly descriptor: BlobDescriptor & Partial<Pick<Descriptor, "annotations">>;
-  /** Digest of the uncompressed tar. */
-  readonly diffId: string;
-  /** Kept as it is, whatever it holds: an artifact's. The diffId is the blob's own digest then. */
-  readonly asIs?: boolean;
-}
-
-/** Told about layers on their way. */
-export interface LayerProgress {
-  /** More bytes of a layer have arrived; fewer than 0: so many have turned out to be in vain, and more are fetched. */
-  received?(index: number, bytes: number): void;
-  /** Of a layer only so many bytes are fetched, in all: the repository has the rest. */
-  partial?(index: number, bytes: number): void;
-  /** Nothing came of that, and all of the layer is fetched. */
-  whole?(index: number, why: unknown): void;
-  /** A layer is stored. */
-  stored?(index: number): void;
-}
 
 export interface ImportOptions {
   readonly progress?: LayerProgress;
