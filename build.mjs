@@ -43,6 +43,37 @@ const BUILTINS_WHEN_NEEDED = {
   },
 };
 
+/** Large packages that few commands need. */
+const SELDOM_NEEDED = /^(undici|yaml)$/;
+
+/**
+ * Keeps packages as text until they are imported, and compiles them then as Node does with modules. As code of the bundle
+ * they would be read through at every start, which takes as long as the command's own work.
+ */
+const PACKAGES_WHEN_NEEDED = {
+  name: "packages-when-needed",
+  setup(build) {
+    build.onResolve({ filter: SELDOM_NEEDED }, ({ path, importer }) =>
+      importer.includes("node_modules") ? null : { path, namespace: "text" },
+    );
+    build.onLoad({ filter: /./, namespace: "text" }, async ({ path }) => {
+      const result = await esbuild.build({
+        absWorkingDir: ROOT,
+        stdin: { contents: `module.exports = require("${path}");`, resolveDir: ROOT },
+        bundle: true,
+        write: false,
+        format: "cjs",
+        platform: "node",
+        target: "node20",
+        logLevel: "silent",
+      });
+      const text = JSON.stringify(result.outputFiles[0].text);
+      const compile = `require("node:vm").compileFunction(${text}, ["require", "module"], { filename: "${path}" })`;
+      return { contents: `${compile}(require, module);` };
+    });
+  },
+};
+
 async function buildCommand(output) {
   const result = await esbuild.build({
     absWorkingDir: ROOT,
@@ -54,7 +85,7 @@ async function buildCommand(output) {
     platform: "node",
     target: "node20",
     banner: { js: BANNER },
-    plugins: [BUILTINS_WHEN_NEEDED],
+    plugins: [BUILTINS_WHEN_NEEDED, PACKAGES_WHEN_NEEDED],
     logLevel: "silent",
   });
   const { text } = result.outputFiles[0];
