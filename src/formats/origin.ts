@@ -16,11 +16,13 @@
  *     pinned = true
  *     kargs-added = <arguments>
  *     kargs-deleted = <arguments>
+ *     etc-conflicts = merge
  *
  * The last section is ours. There a `%`, `;` or `#`, and what is no printable ASCII, stands as `%HH` of its UTF-8.
  */
 import { fromText, toText } from "./bytestring.ts";
 import { splitCmdline } from "./cmdline.ts";
+import { ETC_CONFLICTS, type EtcConflicts, parseEtcConflicts } from "./etc-conflicts.ts";
 import { formatIni, type IniFile, iniValue, parseIni, setIniValue } from "./ini.ts";
 
 /** Whose word is taken for what an image is. Absent: nobody's. */
@@ -62,6 +64,8 @@ export interface Origin {
   readonly manifestDigest: string | undefined;
   readonly pinned: boolean;
   readonly kargs: LocalKargs;
+  /** What is to be done about conflicts in `/etc` when the deployment is finalized; absent: as configured. */
+  readonly etcConflicts: EtcConflicts | undefined;
   /** What is wrong, for people; each names the line or the item. */
   readonly problems: readonly string[];
 }
@@ -83,6 +87,7 @@ const ITEMS = {
   pinned: ["cfsboot", "pinned"],
   kargsAdded: ["cfsboot", "kargs-added"],
   kargsDeleted: ["cfsboot", "kargs-deleted"],
+  etcConflicts: ["cfsboot", "etc-conflicts"],
 } as const;
 
 const MAX_SIZE = 1 << 20;
@@ -137,6 +142,11 @@ export function setOriginPinned(origin: Origin, pinned: boolean): Origin {
 export function setOriginKargs(origin: Origin, { added, deleted }: LocalKargs): Origin {
   const value = (kargs: readonly string[]) => encode(kargs.join(" ")) || undefined;
   return set(set(origin, ITEMS.kargsAdded, value(added)), ITEMS.kargsDeleted, value(deleted));
+}
+
+/** The origin of a deployment whose `/etc` is to be merged in another way than configured. */
+export function setOriginEtcConflicts(origin: Origin, how: EtcConflicts | undefined): Origin {
+  return set(origin, ITEMS.etcConflicts, how);
 }
 
 const UNVERIFIED = "ostree-unverified-image:";
@@ -245,6 +255,7 @@ function view(file: IniFile): Origin {
       added: read(ITEMS.kargsAdded, "kernel arguments", kargs) ?? [],
       deleted: read(ITEMS.kargsDeleted, "kernel arguments", kargs) ?? [],
     },
+    etcConflicts: read(ITEMS.etcConflicts, ETC_CONFLICTS.join(", "), parseEtcConflicts),
     problems,
   };
 }

@@ -53,6 +53,13 @@ export class TomlTable {
     return this.fail(key, "expected true or false");
   }
 
+  optionalInteger(key: string): number | undefined {
+    const value = this.#get(key);
+    if (value === undefined || (typeof value === "number" && Number.isSafeInteger(value)))
+      return value;
+    return this.fail(key, "expected a whole number");
+  }
+
   optionalStrings(key: string): string[] | undefined {
     const value = this.#get(key);
     if (value === undefined) return undefined;

@@ -1,14 +1,6 @@
 /** `cfsboot gc` */
 import type { Command } from "commander";
-import { understand } from "../../src/model/deployments.ts";
-import {
-  collect,
-  describeCollection,
-  planCollection,
-  previewCollection,
-} from "../deployment/gc.ts";
 import type { Host } from "../deployment/host.ts";
-import { observe } from "../deployment/observe.ts";
 import type { Repository } from "../repository/repository.ts";
 import { addExamples } from "./example.ts";
 import { gcJson, gcText } from "./gc.ts";
@@ -32,33 +24,26 @@ export function register(program: Command): void {
 }
 
 async function gc(flags: Flags): Promise<void> {
-  await withMachine(flags, flags.dryRun ? "look" : "change", ({ host, repository }) => {
-    if (flags.dryRun) preview(host, repository, flags.json);
-    else collectAndTell(host, repository, flags.json);
-  });
-}
-
-/** Collects garbage and prints what that was. */
-export function collectAndTell(host: Host, repository: Repository, json: boolean): void {
-  const steps = stepsOf(host, repository);
-  const result = collect(host, repository, waiting(repository.path));
-  process.stdout.write(
-    json ? gcJson(result, false, { steps }) : lines(steps) + gcText(result, false),
+  await withMachine(flags, flags.dryRun ? "look" : "change", ({ host, repository }) =>
+    collectAndTell(host, repository, flags),
   );
 }
 
-function preview(host: Host, repository: Repository, json: boolean): void {
-  const steps = stepsOf(host, repository);
-  const result = previewCollection(host, repository, waiting(repository.path));
-  process.stdout.write(
-    json ? gcJson(result, true, { steps }) : lines(steps) + gcText(result, true),
+/** Collects garbage, or with `dryRun` finds it, and prints what that is. */
+export async function collectAndTell(
+  host: Host,
+  repository: Repository,
+  { dryRun, json }: { readonly dryRun: boolean; readonly json: boolean },
+): Promise<void> {
+  const { collect, describeCollection, planCollection, previewCollection } = await import(
+    "../deployment/gc.ts"
   );
-}
-
-function stepsOf(host: Host, repository: Repository): string[] {
-  return describeCollection(planCollection(repository, understand(observe(host, repository).seen)));
-}
-
-function lines(steps: readonly string[]): string {
-  return steps.map((step) => `${step}\n`).join("");
+  const { observe } = await import("../deployment/observe.ts");
+  const { understand } = await import("../../src/model/deployments.ts");
+  const machine = understand(observe(host, repository).seen);
+  const steps = describeCollection(planCollection(repository, machine));
+  const result = (dryRun ? previewCollection : collect)(host, repository, waiting(repository.path));
+  const lines = steps.map((step) => `${step}\n`).join("");
+  const text = json ? gcJson(result, dryRun, { steps }) : lines + gcText(result, dryRun);
+  process.stdout.write(text);
 }

@@ -31,7 +31,7 @@ async function remove(name: string, flags: Flags): Promise<void> {
   const { planDelete } = await import("../../src/model/menu-plan.ts");
   const { deploymentText, describeMenu } = await import("../../src/model/menu-text.ts");
   const { collectAndTell } = await import("./collect.ts");
-  await withMachine(flags, "change", ({ host, repository }) => {
+  await withMachine(flags, "change", async ({ host, repository }) => {
     const machine = understand(observe(host, repository).seen);
     const target = findDeployment(machine, name);
     const plan = planDelete(machine, target);
@@ -42,6 +42,6 @@ async function remove(name: string, flags: Flags): Promise<void> {
     }
     changeMenu(host, machine, plan);
     process.stdout.write(`Deleted: ${deploymentText(machine, target)}\n`);
-    collectAndTell(host, repository, false);
+    await collectAndTell(host, repository, { dryRun: false, json: false });
   });
 }

@@ -1,6 +1,6 @@
 /** What all commands share that are about a machine's deployments. */
 import { type Command, Option } from "commander";
-import type { EtcPlace } from "../deployment/etc/scan.ts";
+import type { MachineEtc } from "../deployment/conf.ts";
 import type { Host, Loader } from "../deployment/host.ts";
 import type { Repository } from "../repository/repository.ts";
 import { UsageError } from "./errors.ts";
@@ -20,7 +20,7 @@ export interface OpenMachine {
   readonly host: Host;
   readonly repository: Repository;
   /** `/etc` of what runs; absent if nothing does. */
-  readonly etc: EtcPlace | undefined;
+  readonly etc: MachineEtc | undefined;
   /** Whether it is the machine that this program runs on. */
   readonly live: boolean;
   /** Whether its disk can only be read. */
@@ -88,7 +88,7 @@ export async function withMachine<T>(
   return await action({ host, repository, etc, live: false, readOnly });
 }
 
-async function etcOf({ etc }: MachineFlags, host: Host): Promise<EtcPlace | undefined> {
+async function etcOf({ etc }: MachineFlags, host: Host): Promise<MachineEtc | undefined> {
   const { AT_FDCWD } = await import("../../src/linux/constants.ts");
   const { DEPLOY } = await import("../deployment/host.ts");
   if (etc !== undefined) return { dirfd: AT_FDCWD, path: etc, name: etc };

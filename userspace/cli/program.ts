@@ -9,11 +9,14 @@ interface Noun {
 /** In the order of `--help`. */
 const NOUNS: Readonly<Record<string, () => Promise<Noun>>> = {
   status: () => import("./status.ts"),
+  upgrade: () => import("./upgrade.ts"),
+  switch: () => import("./switch.ts"),
   rollback: () => import("./rollback.ts"),
   pin: async () => ({ register: (await import("./pin.ts")).registerPin }),
   unpin: async () => ({ register: (await import("./pin.ts")).registerUnpin }),
   delete: () => import("./delete.ts"),
   gc: () => import("./collect.ts"),
+  "finalize-staged": () => import("./finalize-staged.ts"),
   repo: () => import("./repo.ts"),
   image: () => import("./image.ts"),
   mount: () => import("./mount.ts"),

@@ -1,0 +1,420 @@
+/** `cfsboot upgrade`, `switch`, `finalize-staged` and what follows, as they are shipped. */
+import { spawnSync } from "node:child_process";
+import { mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { beforeEach, describe, expect, test } from "vitest";
+import { linux } from "../../userspace/linux.ts";
+import { untagImage } from "../../userspace/oci/image.ts";
+import { type OsImage, osLayer, TestMachine } from "../deployment/machine.ts";
+import { image, writeLayout } from "../oci/fixtures/images.ts";
+import { fail, run, succeed } from "./on-machine.ts";
+
+beforeEach((ctx) => {
+  if (linux.geteuid() !== 0) ctx.skip("not root: the owners in /etc cannot be made");
+});
+
+/** Puts an image where upgrades come from; returns the reference. */
+function publish(machine: TestMachine, os: OsImage, compression: "gzip" | "zstd" = "gzip"): string {
+  const layout = join(machine.path, "published");
+  rmSync(layout, { recursive: true, force: true });
+  mkdirSync(layout);
+  const one = image([{ tar: osLayer(os), compression }]);
+  writeLayout(layout, [{ image: one, tag: "os" }]);
+  return `oci:${layout}:os`;
+}
+
+/** A machine that runs version 1 and follows what is published. */
+async function installed(): Promise<TestMachine> {
+  const machine = new TestMachine();
+  const reference = publish(machine, { version: "1" });
+  const name = reference.slice("oci:".length);
+  await machine.stage(
+    { version: "1" },
+    { counted: false, reference: { transport: "oci", name, signature: undefined } },
+  );
+  machine.with((_host, repository) => untagImage(repository, "x"));
+  machine.boot();
+  return machine;
+}
+
+interface Seen {
+  readonly spec: { readonly image: object; readonly bootOrder: string };
+  readonly status: { readonly rollbackQueued: boolean };
+  readonly cfsboot: {
+    readonly deployments: readonly {
+      readonly id: string;
+      readonly slot: string;
+      readonly downloadOnly: boolean;
+      readonly pinned: boolean;
+    }[];
+  };
+}
+const look = (machine: TestMachine) => JSON.parse(succeed(machine, "status", "--json")) as Seen;
+const slots = (machine: TestMachine) => look(machine).cfsboot.deployments.map(({ slot }) => slot);
+
+function restart(machine: TestMachine): string {
+  succeed(machine, "finalize-staged");
+  return machine.boot();
+}
+
+describe("upgrade", () => {
+  test("stages what is new, and a restart boots it", async () => {
+    using machine = await installed();
+    const first = machine.running!;
+    publish(machine, { version: "2" });
+    const text = succeed(machine, "upgrade");
+    expect(text).toMatch(
+      /^Queued for next boot: oci:.*\n {2}Digest: sha256:[0-9a-f]{64}\n {2}Deployment: [0-9a-f]{12}\n/,
+    );
+    expect(slots(machine)).toEqual(["staged", "booted"]);
+    expect(restart(machine)).not.toBe(first);
+    expect(slots(machine)).toEqual(["booted", "rollback"]);
+  });
+
+  test("does nothing when there is nothing new, and says so", async () => {
+    using machine = await installed();
+    expect(succeed(machine, "upgrade")).toMatch(/^No changes in oci:.*: it is what runs\n$/);
+    expect(slots(machine)).toEqual(["booted"]);
+    publish(machine, { version: "2" });
+    succeed(machine, "upgrade");
+    expect(succeed(machine, "update")).toMatch(/: it is staged already\n$/);
+  });
+
+  test("an image that only its compression tells from the running one is not fetched", async () => {
+    using machine = await installed();
+    publish(machine, { version: "1" }, "zstd");
+    const before = machine.names("sysroot/composefs/streams");
+    expect(succeed(machine, "upgrade")).toContain(": it is what runs\n");
+    expect(machine.names("sysroot/composefs/streams")).toEqual(before);
+  });
+
+  test("after a rollback what was left is not staged again", async () => {
+    using machine = await installed();
+    publish(machine, { version: "2" });
+    succeed(machine, "upgrade");
+    const second = restart(machine);
+    succeed(machine, "rollback");
+    machine.boot();
+    expect(succeed(machine, "upgrade")).toContain(
+      `it is that of the rollback deployment ${second.slice(0, 12)}; cfsboot rollback ${second.slice(0, 12)} boots it`,
+    );
+  });
+
+  test("--check tells, and changes nothing (also where bootc staged)", async () => {
+    using machine = await installed();
+    expect(succeed(machine, "upgrade", "--check")).toContain("No changes in ");
+    publish(machine, { version: "2" });
+    const before = machine.names("sysroot/composefs/streams");
+    expect(succeed(machine, "upgrade", "--check")).toMatch(
+      /^Update available for: oci:.*\n {2}Digest: sha256:.*\n {2}To be fetched: 1 of 1 layers, .*B\n$/,
+    );
+    expect(JSON.parse(succeed(machine, "upgrade", "--check", "--json"))).toMatchObject({
+      available: true,
+      deployment: null,
+      layers: { missing: 1, all: 1 },
+    });
+    expect(machine.names("sysroot/composefs/streams")).toEqual(before);
+    expect(slots(machine)).toEqual(["booted"]);
+  });
+
+  test("--dry-run tells what would be done, and does nothing", async () => {
+    using machine = await installed();
+    publish(machine, { version: "2" });
+    const lines = succeed(machine, "upgrade", "--dry-run").split("\n");
+    expect(lines).toEqual([
+      expect.stringMatching(/^fetch oci:.* \(sha256:.*\): 1 of 1 layers, /),
+      expect.stringMatching(/^stage it; it follows oci:/),
+      "remove what no deployment needs any more",
+      "",
+    ]);
+    expect(slots(machine)).toEqual(["booted"]);
+  });
+
+  test("--download-only stays until it is unlocked", async () => {
+    using machine = await installed();
+    const first = machine.running!;
+    publish(machine, { version: "2" });
+    expect(fail(machine, "upgrade", "--from-downloaded")).toContain(
+      "error: nothing is staged\nhint: ",
+    );
+    expect(succeed(machine, "upgrade", "--download-only")).toMatch(/^Downloaded: oci:/);
+    expect(look(machine).cfsboot.deployments[0]).toMatchObject({
+      slot: "staged",
+      downloadOnly: true,
+    });
+    expect(succeed(machine, "upgrade", "--download-only")).toContain(
+      ": it is downloaded already\n",
+    );
+    expect(succeed(machine, "finalize-staged")).toBe(
+      "Nothing to do: what is staged is only downloaded\n",
+    );
+    expect(succeed(machine, "upgrade", "--from-downloaded")).toMatch(/^Next boot: 0 /);
+    expect(succeed(machine, "upgrade", "--from-downloaded")).toContain("it is staged already");
+    expect(restart(machine)).not.toBe(first);
+  });
+
+  test("an upgrade without --download-only unlocks what was only downloaded", async () => {
+    using machine = await installed();
+    publish(machine, { version: "2" });
+    succeed(machine, "upgrade", "--download-only");
+    expect(succeed(machine, "upgrade")).toMatch(/^Next boot: 0 /);
+    expect(look(machine).cfsboot.deployments[0]).toMatchObject({ downloadOnly: false });
+  });
+
+  test("a newer image takes the place of a staged one", async () => {
+    using machine = await installed();
+    publish(machine, { version: "2" });
+    succeed(machine, "upgrade");
+    const [second] = look(machine).cfsboot.deployments;
+    publish(machine, { version: "3" });
+    expect(succeed(machine, "upgrade")).toContain(`  Dropped: 0 ${second!.id.slice(0, 12)} `);
+    expect(slots(machine)).toEqual(["staged", "booted"]);
+    expect(machine.names("sysroot/state/deploy")).not.toContain(second!.id);
+  });
+
+  test("conflicts in /etc stop it before anything is staged, and can be decided", async () => {
+    using machine = await installed();
+    mkdirSync(machine.etc("conf"));
+    writeFileSync(machine.etc("conf/x"), "mine");
+    publish(machine, { version: "2", etc: { conf: "a file now\n" } });
+    expect(fail(machine, "upgrade")).toMatch(
+      /error: .*conflicts in \/etc: conf: .*\nhint: --etc-conflicts/,
+    );
+    expect(slots(machine)).toEqual(["booted"]);
+    succeed(machine, "upgrade", "--etc-conflicts", "keep-local");
+    const next = restart(machine); // what was chosen counts at shutdown, too
+    expect(machine.read(`sysroot/state/deploy/${next}/etc/conf/x`)).toBe("mine");
+  });
+
+  test("keeps as many as configured, and pinned ones", async () => {
+    using machine = await installed();
+    const first = machine.running!;
+    succeed(machine, "pin", "booted");
+    mkdirSync(machine.etc("cfsboot"));
+    writeFileSync(machine.etc("cfsboot/cfsboot.toml"), "keep = 2\ncount-boots = false\n");
+    for (const version of ["2", "3", "4"]) {
+      publish(machine, { version });
+      succeed(machine, "upgrade");
+      restart(machine);
+    }
+    const { deployments } = look(machine).cfsboot;
+    expect(deployments.map(({ slot, pinned }) => [slot, pinned])).toEqual([
+      ["booted", false],
+      ["rollback", false],
+      ["other", true],
+    ]);
+    expect(deployments[2]!.id).toBe(first);
+    expect(machine.names("sysroot/state/deploy")).toEqual(deployments.map(({ id }) => id).sort());
+  });
+
+  test("a configuration with a mistake is an error that names the place", async () => {
+    using machine = await installed();
+    mkdirSync(machine.etc("cfsboot"));
+    writeFileSync(machine.etc("cfsboot/cfsboot.toml"), "keep = 1\n");
+    publish(machine, { version: "2" });
+    expect(fail(machine, "upgrade")).toContain(
+      "cfsboot.toml: keep: expected a number from 2 to 1000",
+    );
+  });
+
+  test("options that contradict each other are wrong usage", async () => {
+    using machine = await installed();
+    const usage = (...args: string[]) => {
+      const { status, stderr } = run(machine, "upgrade", ...args);
+      expect(status).toBe(2);
+      return stderr;
+    };
+    expect(usage("--check", "--download-only")).toContain("--check cannot be with --download-only");
+    expect(usage("--download-only", "--from-downloaded")).toContain("--from-downloaded");
+    expect(usage("--apply")).toContain("--apply reboots the system that runs");
+    expect(usage("--keep", "1")).toContain("expected 2 to 1000");
+    expect(usage("--progress-fd", "77")).toContain("expected an open pipe");
+  });
+
+  test("--progress-fd gets lines of JSON", async () => {
+    using machine = await installed();
+    publish(machine, { version: "2" });
+    const { optionsOf } = await import("./on-machine.ts");
+    const program = join(import.meta.dirname, "../../dist/cfsboot.mjs");
+    const args = [program, "upgrade", "--progress-fd", "3", ...optionsOf(machine)];
+    const { status, output } = spawnSync(process.execPath, args, {
+      encoding: "utf8",
+      stdio: ["ignore", "pipe", "pipe", "pipe"],
+    });
+    expect(status).toBe(0);
+    const events = output[3]!
+      .trim()
+      .split("\n")
+      .map((line) => JSON.parse(line) as { type: string });
+    expect(events[0]).toEqual({ type: "Start", version: expect.stringMatching(/^\d+\.\d+\.\d+$/) });
+    expect(new Set(events.map(({ type }) => type))).toEqual(
+      new Set(["Start", "ProgressBytes", "ProgressSteps"]),
+    );
+    expect(events.findLast(({ type }) => type === "ProgressBytes")).toMatchObject({
+      task: "pulling",
+      steps: 1,
+      stepsTotal: 1,
+    });
+    expect(events.at(-1)).toMatchObject({ task: "staging", steps: 2, stepsTotal: 2 });
+  });
+});
+
+describe("switch", () => {
+  test("stages another image, which later upgrades follow", async () => {
+    using machine = await installed();
+    const other = join(machine.path, "other");
+    mkdirSync(other);
+    const layer = { tar: osLayer({ version: "9" }), compression: "gzip" } as const;
+    writeLayout(other, [{ image: image([layer]), tag: "x" }]);
+    succeed(machine, "switch", "--transport", "oci", `${other}:x`);
+    expect(look(machine).spec.image).toEqual({ image: `${other}:x`, transport: "oci" });
+    // not what runs is followed now
+    expect(succeed(machine, "upgrade")).toContain(
+      `No changes in oci:${other}:x: it is staged already\n`,
+    );
+    expect(succeed(machine, "switch", `oci:${other}:x`)).toContain("already\n");
+  });
+
+  test("an image that a deployment has is an error, and with --in-place its new name", async () => {
+    using machine = await installed();
+    const same = join(machine.path, "same");
+    mkdirSync(same);
+    const layer = { tar: osLayer({ version: "1" }), compression: "zstd" } as const;
+    writeLayout(same, [{ image: image([layer]), tag: "x" }]);
+    const said = fail(machine, "switch", `oci:${same}:x`);
+    expect(said).toContain(
+      `the booted deployment ${machine.running!.slice(0, 12)} has this image already`,
+    );
+    expect(said).toContain("hint: --in-place makes it follow the new reference");
+    expect(succeed(machine, "switch", "--in-place", "--dry-run", `oci:${same}:x`)).toMatch(
+      /^make it so that 0 /,
+    );
+    expect(look(machine).spec.image).not.toMatchObject({ image: `${same}:x` });
+    expect(succeed(machine, "switch", "--in-place", `oci:${same}:x`)).toContain(
+      ` follows oci:${same}:x\n`,
+    );
+    expect(look(machine).spec.image).toEqual({ image: `${same}:x`, transport: "oci" });
+    expect(slots(machine)).toEqual(["booted"]);
+    publish(machine, { version: "7" });
+    const published = join(machine.path, "published");
+    expect(fail(machine, "switch", "--in-place", `oci:${published}:os`)).toContain(
+      "no deployment has this image",
+    );
+  });
+
+  test("--target-imgref: fetched from one place, followed in another", async () => {
+    using machine = await installed();
+    const source = publish(machine, { version: "2" });
+    succeed(machine, "switch", source, "--target-imgref", "quay.io/example/os:2");
+    expect(look(machine).spec.image).toEqual({
+      image: "quay.io/example/os:2",
+      transport: "registry",
+    });
+  });
+
+  test("what is no reference is wrong usage", async () => {
+    using machine = await installed();
+    const { status, stderr } = run(machine, "switch", "UPPER CASE");
+    expect({ status, stderr }).toEqual({
+      status: 2,
+      stderr: expect.stringContaining("image reference"),
+    });
+  });
+});
+
+describe("rollback, pin, delete, gc", () => {
+  async function upgraded(): Promise<{ machine: TestMachine; first: string; second: string }> {
+    const machine = await installed();
+    const first = machine.running!;
+    publish(machine, { version: "2" });
+    succeed(machine, "upgrade");
+    return { machine, first, second: restart(machine) };
+  }
+
+  test("rollback goes back, and forth again", async () => {
+    const { machine, first, second } = await upgraded();
+    using _ = machine;
+    expect(succeed(machine, "rollback", "--dry-run")).toBe(
+      `write the boot menu: ${first.slice(0, 12)}, ${second.slice(0, 12)}\n`,
+    );
+    expect(look(machine).status.rollbackQueued).toBe(false);
+    expect(succeed(machine, "rollback")).toMatch(/^Next boot: 1 .*\(rollback\)\n$/);
+    expect(look(machine)).toMatchObject({
+      spec: { bootOrder: "rollback" },
+      status: { rollbackQueued: true },
+    });
+    expect(succeed(machine, "rollback")).toMatch(/^Next boot: .*\(booted\)\n$/);
+    expect(look(machine).status.rollbackQueued).toBe(false);
+    succeed(machine, "rollback", first.slice(0, 12));
+    expect(machine.boot()).toBe(first);
+  });
+
+  test("rollback drops what is staged only when it is told to (bootc issue 1418)", async () => {
+    const { machine } = await upgraded();
+    using _ = machine;
+    publish(machine, { version: "3" });
+    succeed(machine, "upgrade");
+    expect(fail(machine, "rollback")).toMatch(
+      /is staged, and would be lost\nhint: --discard-staged/,
+    );
+    expect(slots(machine)[0]).toBe("staged");
+    succeed(machine, "rollback", "--discard-staged");
+    expect(slots(machine)).toEqual(["rollback", "booted"]);
+  });
+
+  test("a damaged deployment is not gone back to, but by force", async () => {
+    const { machine, first } = await upgraded();
+    using _ = machine;
+    rmSync(machine.state(first, `${first}.origin`));
+    expect(fail(machine, "rollback")).toMatch(
+      /would not come up: it has no .*origin\nhint: --force/,
+    );
+    succeed(machine, "rollback", "--force");
+    expect(look(machine).status.rollbackQueued).toBe(true);
+  });
+
+  test("there must be something to go back to", async () => {
+    using machine = await installed();
+    expect(fail(machine, "rollback")).toContain("error: there is no deployment to go back to\n");
+    expect(fail(machine, "rollback", "7")).toContain(
+      "deployment 7: there is no such deployment; there are 0 ",
+    );
+  });
+
+  test("delete removes a deployment with all that only it needs", async () => {
+    const { machine, first, second } = await upgraded();
+    using _ = machine;
+    expect(fail(machine, "delete", "booted")).toContain("it is booted");
+    succeed(machine, "pin", "rollback");
+    expect(fail(machine, "delete", "rollback")).toMatch(/it is pinned\nhint: cfsboot unpin/);
+    expect(succeed(machine, "unpin", "1")).toMatch(/^Unpinned: 1 /);
+    expect(succeed(machine, "delete", "1", "--dry-run")).toContain(
+      `drop the deployment 1 ${first.slice(0, 12)}`,
+    );
+    expect(slots(machine)).toHaveLength(2);
+    const text = succeed(machine, "delete", "1");
+    expect(text).toMatch(/^Deleted: 1 /);
+    expect(text).toContain(
+      `\nremove state of ${first.slice(0, 12)}\nuntag localhost/bootc-sha256:`,
+    );
+    expect(text).toMatch(/Objects: [1-9]\d* removed/);
+    expect(machine.names("sysroot/state/deploy")).toEqual([second]);
+    expect(slots(machine)).toEqual(["booted"]);
+  });
+
+  test("gc removes what interrupted commands have left, and nothing else", async () => {
+    const { machine, first, second } = await upgraded();
+    using _ = machine;
+    mkdirSync(machine.state("ab".repeat(32), "etc"), { recursive: true });
+    expect(succeed(machine, "gc", "--dry-run")).toMatch(
+      /^remove state of abababababab\nDry run \(no files deleted\):\nObjects: 0 removed/,
+    );
+    expect(JSON.parse(succeed(machine, "gc", "--dry-run", "--json"))).toMatchObject({
+      dry_run: true,
+      steps: ["remove state of abababababab"],
+    });
+    succeed(machine, "gc");
+    expect(machine.names("sysroot/state/deploy")).toEqual([first, second].sort());
+    expect(succeed(machine, "gc", "--dry-run")).toMatch(/^Dry run/);
+  });
+});

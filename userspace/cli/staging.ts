@@ -1,0 +1,244 @@
+/** What `upgrade` and `switch` share: an image is looked up, and what has been decided about it is carried out. */
+import {
+  type Origin,
+  type OriginImage,
+  setOriginBoot,
+  setOriginImage,
+} from "../../src/formats/origin.ts";
+import { type Deployment, type Machine, understand } from "../../src/model/deployments.ts";
+import { planNew } from "../../src/model/menu-plan.ts";
+import { deploymentText } from "../../src/model/menu-text.ts";
+import { type Decision, deploymentOf } from "../../src/model/upgrade-decision.ts";
+import { readConf } from "../deployment/conf.ts";
+import { collect } from "../deployment/gc.ts";
+import { observe } from "../deployment/observe.ts";
+import { startUnit } from "../deployment/reboot.ts";
+import { sourceOf } from "../deployment/references.ts";
+import { stage, unlock } from "../deployment/stage.ts";
+import { writeOrigin } from "../deployment/state.ts";
+import {
+  contentsOf,
+  downloadOf,
+  fetchImage,
+  lookUp,
+  planUpgrade,
+  type RemoteImage,
+  requireRoom,
+  tidy,
+} from "../deployment/upgrade.ts";
+import { openImage } from "../oci/image.ts";
+import { currentPlatform } from "../oci/platform.ts";
+import type { PullResult } from "../oci/pull.ts";
+import { parseReference } from "../oci/reference.ts";
+import type { Transport } from "../oci/transport.ts";
+import { describeError } from "./errors.ts";
+import type { OpenMachine } from "./machine.ts";
+import { bothProgress, type ProgressWriter, progressTo } from "./progress-fd.ts";
+import { openTransport, type RegistryFlags } from "./pull.ts";
+import { megabytes, terminalProgress } from "./pull-progress.ts";
+import { waiting } from "./repository.ts";
+import type { StagingFlags } from "./staging-options.ts";
+
+const FINALIZE_UNIT = "cfsboot-finalize-staged.service";
+
+/** What is to become of an image. */
+export interface Wish {
+  /** Where the image comes from now. */
+  readonly source: OriginImage;
+  /** What the deployment follows. */
+  readonly follow: OriginImage;
+  readonly decide: (machine: Machine, twin: Deployment | undefined) => Decision;
+}
+
+/** The deployments of an open machine. */
+export function machineOf({ host, repository }: OpenMachine): Machine {
+  return understand(observe(host, repository).seen);
+}
+
+/** Looks the image up, calls `use` with it, and closes what it comes from. */
+export async function withRemote<T>(
+  image: OriginImage,
+  flags: RegistryFlags,
+  use: (remote: RemoteImage, transport: Transport) => Promise<T>,
+): Promise<T> {
+  const source = sourceOf(image);
+  try {
+    const transport = await openTransport(parseReference(source), flags);
+    try {
+      return await use(await lookUp(transport, currentPlatform()), transport);
+    } finally {
+      await transport.close();
+    }
+  } catch (error) {
+    throw new Error(source, { cause: error });
+  }
+}
+
+/** Looks the image up, decides, and carries it out. `apply` reboots if that was asked for. */
+export async function follow(
+  open: OpenMachine,
+  wish: Wish,
+  flags: StagingFlags,
+  apply: () => Promise<void>,
+): Promise<void> {
+  // a pipe that is none is wrong usage whatever there is to do
+  const programs =
+    flags.progressFd === undefined
+      ? undefined
+      : progressTo(flags.progressFd, sourceOf(wish.source));
+  await withRemote(wish.source, flags, async (remote, transport) => {
+    const machine = machineOf(open);
+    const twin = deploymentOf(machine, remote, contentsOf(open.repository, machine));
+    const decision = wish.decide(machine, twin);
+    if (decision.do !== "stage") {
+      return carryOut(open, machine, decision, wish, remote.manifestDigest, flags, apply);
+    }
+    if (flags.dryRun) return preview(open, machine, remote, wish, flags);
+    const fetched = await fetchInto(open, remote, transport, flags, programs);
+    const tidied = machineOf(open);
+    const same = tidied.deployments.find(({ id }) => id === fetched.bootImage);
+    if (same !== undefined) {
+      // its layers were others, and came to the same
+      const late = wish.decide(tidied, same);
+      return carryOut(open, tidied, late, wish, remote.manifestDigest, flags, apply);
+    }
+    stageFetched(open, tidied, remote, wish, flags, programs);
+    await apply();
+  });
+}
+
+async function fetchInto(
+  { host, repository, live }: OpenMachine,
+  remote: RemoteImage,
+  transport: Transport,
+  flags: StagingFlags,
+  programs: ProgressWriter | undefined,
+): Promise<PullResult> {
+  repository.requireWritable();
+  tidy(host, repository);
+  requireRoom(host, downloadOf(repository, remote));
+  if (live) startUnit(FINALIZE_UNIT);
+  const terminal = process.stderr.isTTY && !flags.quiet ? terminalProgress() : undefined;
+  const warnings: string[] = [];
+  const whole = (index: number, why: unknown) => {
+    warnings.push(`layer ${index + 1} was fetched as a whole: ${describeError(why).message}`);
+  };
+  const all = [terminal, programs, { whole }].filter((one) => one !== undefined);
+  try {
+    return await fetchImage(repository, transport, remote, {
+      platform: currentPlatform(),
+      progress: bothProgress(...all),
+    });
+  } finally {
+    terminal?.stop();
+    for (const warning of warnings) warn(warning);
+  }
+}
+
+function stageFetched(
+  { host, repository, etc }: OpenMachine,
+  machine: Machine,
+  remote: RemoteImage,
+  { follow }: Wish,
+  flags: StagingFlags,
+  programs: ProgressWriter | undefined,
+): void {
+  if (etc === undefined) throw new Error("nothing runs there: no /etc can be merged");
+  const conf = readConf(host.linux, etc);
+  const image = openImage(repository, `@${remote.manifestDigest}`);
+  programs?.staging(0, 2);
+  const plan = planUpgrade(host, repository, machine, image, etc, {
+    reference: follow,
+    keep: flags.keep ?? conf.keep,
+    counted: conf.countBoots,
+    locked: flags.downloadOnly,
+    etcConflicts: {
+      strategy: flags.etcConflicts ?? conf.etcConflicts,
+      chosen: flags.etcConflicts !== undefined,
+    },
+  });
+  programs?.staging(1, 2);
+  stage(host, repository, plan);
+  programs?.staging(2, 2);
+  const lines = [
+    `${flags.downloadOnly ? "Downloaded" : "Queued for next boot"}: ${sourceOf(follow)}`,
+    ...(remote.version === undefined ? [] : [`  Version: ${remote.version}`]),
+    `  Digest: ${remote.manifestDigest}`,
+    `  Deployment: ${plan.id.slice(0, 12)}`,
+    ...plan.menu.dropped.map((one) => `  Dropped: ${deploymentText(machine, one)}`),
+  ];
+  print(lines);
+  if (flags.downloadOnly) print(["cfsboot upgrade --from-downloaded makes it the next to boot"]);
+  try {
+    collect(host, repository, waiting(repository.path));
+  } catch (error) {
+    warn(describeError(error).message); // it is staged all the same
+  }
+}
+
+/** Everything that needs nothing fetched. */
+export async function carryOut(
+  { host, live }: OpenMachine,
+  machine: Machine,
+  decision: Exclude<Decision, { do: "stage" }> | Decision,
+  { follow }: Pick<Wish, "follow">,
+  manifestDigest: string | undefined,
+  flags: Pick<StagingFlags, "dryRun">,
+  apply: () => Promise<void>,
+): Promise<void> {
+  switch (decision.do) {
+    case "nothing":
+      print([`No changes in ${sourceOf(follow)}: ${decision.why}`]);
+      if (decision.pending && !flags.dryRun) await apply();
+      return;
+    case "unlock": {
+      const name = deploymentText(machine, decision.deployment);
+      if (flags.dryRun) return print([`unlock ${name}`]);
+      if (live) startUnit(FINALIZE_UNIT);
+      unlock(host, decision.deployment.id);
+      print([`Next boot: ${name}`]);
+      return apply();
+    }
+    case "adopt": {
+      const { deployment } = decision;
+      const line = `${deploymentText(machine, deployment)} follows ${sourceOf(follow)}`;
+      if (flags.dryRun) return print([`make it so that ${line}`]);
+      const origin = deployment.state?.origin;
+      if (origin === undefined) throw new Error(`${deployment.id} has no origin file`);
+      writeOrigin(host, deployment.id, adopted(origin, follow, manifestDigest));
+      return print([line]);
+    }
+    case "stage":
+      throw new Error("nothing was fetched");
+  }
+}
+
+function adopted(origin: Origin, follow: OriginImage, digest: string | undefined): Origin {
+  return setOriginBoot(setOriginImage(origin, follow), undefined, undefined, digest);
+}
+
+function preview(
+  { host, repository, etc }: OpenMachine,
+  machine: Machine,
+  remote: RemoteImage,
+  { source, follow }: Wish,
+  flags: StagingFlags,
+): void {
+  const { layers, all, bytes } = downloadOf(repository, remote);
+  const keep = flags.keep ?? readConf(host.linux, etc).keep;
+  const { dropped } = planNew(machine, "", keep);
+  print([
+    `fetch ${sourceOf(source)} (${remote.manifestDigest}): ${layers} of ${all} layers, ${megabytes(bytes)}`,
+    `stage it${flags.downloadOnly ? ", locked" : ""}; it follows ${sourceOf(follow)}`,
+    ...dropped.map((one) => `drop the deployment ${deploymentText(machine, one)}`),
+    "remove what no deployment needs any more",
+  ]);
+}
+
+function print(lines: readonly string[]): void {
+  process.stdout.write(lines.map((line) => `${line}\n`).join(""));
+}
+
+function warn(text: string): void {
+  process.stderr.write(`cfsboot: warning: ${text}\n`);
+}

@@ -1,0 +1,78 @@
+/** `cfsboot switch` */
+import { type Command, Option } from "commander";
+import { type OriginImage, TRANSPORTS, type Transport } from "../../src/formats/origin.ts";
+import { UsageError } from "./errors.ts";
+import { addExamples } from "./example.ts";
+import { rebootAfter, withMachine } from "./machine.ts";
+import { type StagingFlags, stagingOptions } from "./staging-options.ts";
+
+interface Flags extends StagingFlags {
+  readonly transport?: Transport;
+  readonly targetImgref?: string;
+  readonly inPlace: boolean;
+}
+
+export function register(program: Command): void {
+  const command = program
+    .command("switch")
+    .description("follow another image: fetch it and stage it")
+    .argument("<image>", "a reference, docker://… or other, or a name of the --transport")
+    .addOption(
+      new Option("--transport <transport>", "what the name is of (default: registry)").choices(
+        TRANSPORTS,
+      ),
+    )
+    .option(
+      "--target-imgref <image>",
+      "follow this one: the image is fetched once from the other place",
+    )
+    .option("--in-place", "only let the deployment that has the image already follow it", false)
+    .action(switchTo);
+  stagingOptions(command);
+  addExamples(
+    command,
+    "cfsboot switch quay.io/fedora/fedora-bootc:43",
+    "cfsboot switch --transport oci /srv/images/debian:14 --target-imgref quay.io/example/debian:14",
+  );
+}
+
+async function switchTo(name: string, flags: Flags): Promise<void> {
+  const apply = rebootAfter(flags);
+  if (flags.downloadOnly && flags.apply) {
+    throw new UsageError("--download-only cannot be with --apply");
+  }
+  const { decideSwitch, isUnchanged } = await import("../../src/model/upgrade-decision.ts");
+  const { sourceOf } = await import("../deployment/references.ts");
+  const { follow, machineOf } = await import("./staging.ts");
+  const source = await target(name, flags.transport);
+  const followed =
+    flags.targetImgref === undefined ? source : await target(flags.targetImgref, undefined);
+  await withMachine(flags, flags.dryRun ? "look" : "change", async (open) => {
+    const machine = machineOf(open);
+    if (isUnchanged(machine, followed) && flags.targetImgref === undefined) {
+      process.stdout.write(`The machine follows ${sourceOf(followed)} already\n`);
+      if (machine.staged !== undefined && !machine.staged.downloadOnly && !flags.dryRun)
+        await apply();
+      return;
+    }
+    const { inPlace, downloadOnly } = flags;
+    const wish = {
+      source,
+      follow: followed,
+      decide: (_: unknown, twin: Parameters<typeof decideSwitch>[0]) =>
+        decideSwitch(twin, { inPlace, downloadOnly }),
+    };
+    await follow(open, wish, flags, apply);
+  });
+}
+
+/** What the user typed is wrong, if it is no reference. */
+async function target(text: string, transport: Transport | undefined): Promise<OriginImage> {
+  const { parseTarget } = await import("../deployment/references.ts");
+  try {
+    return parseTarget(text, transport);
+  } catch (error) {
+    const { message, cause } = error as Error;
+    throw new UsageError(message, { cause });
+  }
+}

@@ -1,0 +1,178 @@
+/**
+ * Upgrades and switches: looks at the source of an image, fetches the image and stages it. What to do is decided elsewhere
+ * (`model/upgrade-decision.ts`).
+ */
+import { type ImagePlatform, MAX_CONFIG, parseConfig } from "../../src/formats/oci.ts";
+import { type OriginImage, setOriginEtcConflicts } from "../../src/formats/origin.ts";
+import { HintedError } from "../../src/linux/hint.ts";
+import { deploymentTag } from "../../src/model/boot-gc.ts";
+import { type Deployment, type Machine, understand } from "../../src/model/deployments.ts";
+import { type EtcStrategy, isBlocked } from "../../src/model/etc/merge.ts";
+import type { Contents, ImageContent } from "../../src/model/upgrade-decision.ts";
+import { imageTree } from "../oci/commit.ts";
+import { openImage, type StoredImage } from "../oci/image.ts";
+import { findLayer } from "../oci/layer.ts";
+import { type PullProgress, type PullResult, pull } from "../oci/pull.ts";
+import { type ResolvedManifest, resolveManifest } from "../oci/resolve.ts";
+import { readBlob, type Transport, withMethods } from "../oci/transport.ts";
+import type { Repository } from "../repository/repository.ts";
+import { EtcConflictsError, withEtcPlan } from "./etc/merge.ts";
+import type { EtcPlace } from "./etc/scan.ts";
+import { collectBootFiles, planCollection } from "./gc.ts";
+import type { Host } from "./host.ts";
+import { imageEtc } from "./image-etc.ts";
+import { readImageTree } from "./image-facts.ts";
+import { observe } from "./observe.ts";
+import { planStage, type StagePlan } from "./stage.ts";
+
+const VERSION = "org.opencontainers.image.version";
+
+/** An image as its source has it now. */
+export interface RemoteImage extends ImageContent {
+  readonly resolved: ResolvedManifest;
+  readonly version: string | undefined;
+  readonly created: string | undefined;
+}
+
+/** Looks at the image that a source has now. Fetches its documents, and writes nothing. */
+export async function lookUp(transport: Transport, platform: ImagePlatform): Promise<RemoteImage> {
+  const resolved = await resolveManifest(transport, platform);
+  const { manifest, digest } = resolved;
+  const name = `config ${manifest.config.digest}`;
+  const config = parseConfig(await readBlob(transport, manifest.config, MAX_CONFIG), name);
+  return {
+    manifestDigest: digest,
+    diffIds: config.diffIds,
+    resolved,
+    version: manifest.annotations[VERSION] ?? config.labels.get(VERSION),
+    created: config.created,
+  };
+}
+
+/** What the repository knows of the content of deployments. What it has lost is left out. */
+export function contentsOf(repository: Repository, { deployments }: Machine): Contents {
+  const contents = new Map<string, readonly string[]>();
+  for (const { id, state } of deployments) {
+    const digest = state?.origin?.manifestDigest;
+    if (digest === undefined) continue;
+    try {
+      const { config } = openImage(repository, `@${digest}`);
+      if (config.document !== undefined) contents.set(id, config.document.diffIds);
+    } catch {
+      // then it is known by its digest alone
+    }
+  }
+  return contents;
+}
+
+/** What fetching an image takes. */
+export interface Download {
+  /** Layers that are to be fetched, and all. */
+  readonly layers: number;
+  readonly all: number;
+  /** Of those that are to be fetched, in bytes, as they are transported. */
+  readonly bytes: number;
+}
+
+/** What is not in the repository yet of an image. */
+export function downloadOf(
+  repository: Repository,
+  { diffIds, resolved: { manifest } }: RemoteImage,
+): Download {
+  const missing = manifest.layers.filter(
+    (_, index) => findLayer(repository, diffIds[index] ?? "", false) === undefined,
+  );
+  return {
+    layers: missing.length,
+    all: manifest.layers.length,
+    bytes: missing.reduce((sum, { size }) => sum + size, 0),
+  };
+}
+
+/** Throws if there is not even room for the layers as they are transported. */
+export function requireRoom({ linux, sysroot }: Host, { bytes }: Download): void {
+  const { available, blockSize } = linux.fstatfs(sysroot);
+  const free = available * blockSize;
+  if (bytes <= free) return;
+  throw new HintedError(
+    `not enough room in the repository: ${bytes} bytes are to be fetched, ${free} are free`,
+    "cfsboot gc removes what no deployment needs",
+  );
+}
+
+export interface FetchOptions {
+  readonly platform: ImagePlatform;
+  readonly progress?: PullProgress;
+}
+
+/** Fetches the image that was looked up, whatever its name stands for by now. */
+export async function fetchImage(
+  repository: Repository,
+  transport: Transport,
+  { resolved }: RemoteImage,
+  { platform, progress }: FetchOptions,
+): Promise<PullResult> {
+  const { bytes, digest, manifest } = resolved;
+  const root = async () => ({ bytes, digest, mediaType: manifest.mediaType });
+  return pull(repository, withMethods(transport, { root }), {
+    name: deploymentTag(digest),
+    platform,
+    bootable: true,
+    ...(progress && { progress }),
+  });
+}
+
+export interface StagingWish {
+  readonly reference: OriginImage;
+  readonly keep: number;
+  readonly counted: boolean;
+  readonly locked: boolean;
+  /** `chosen`: it is noted, so that it counts at shutdown, too, whatever is configured. */
+  readonly etcConflicts: { readonly strategy: EtcStrategy; readonly chosen: boolean };
+}
+
+/** Removes what interrupted commands have left, so that there is room. Returns the machine as it is then. */
+export function tidy(host: Host, repository: Repository): Machine {
+  const machine = understand(observe(host, repository).seen);
+  collectBootFiles(host, repository, planCollection(repository, machine));
+  return understand(observe(host, repository).seen);
+}
+
+/**
+ * Decides how an image that was fetched is staged. Throws an `EtcConflictsError` if there are conflicts in `/etc` that
+ * nobody has decided about.
+ */
+export function planUpgrade(
+  host: Host,
+  repository: Repository,
+  machine: Machine,
+  image: StoredImage,
+  etc: EtcPlace,
+  { etcConflicts, ...request }: StagingWish,
+): StagePlan {
+  if (host.run === undefined) throw new Error("nothing can be staged where no system runs");
+  if (machine.booted === undefined) throw new Error("what runs is not in the boot menu");
+  const plan = planStage(host, repository, machine, image, request);
+  requireNoConflicts(host, repository, machine.booted, image, etc, etcConflicts.strategy);
+  const how = etcConflicts.chosen ? etcConflicts.strategy : undefined;
+  return { ...plan, origin: setOriginEtcConflicts(plan.origin, how) };
+}
+
+function requireNoConflicts(
+  { linux }: Host,
+  repository: Repository,
+  booted: Deployment,
+  image: StoredImage,
+  current: EtcPlace,
+  strategy: EtcStrategy,
+): void {
+  const pristine = {
+    name: `/etc of ${booted.id.slice(0, 12)}`,
+    tree: imageEtc(repository, readImageTree(repository, booted.id)),
+  };
+  const tree = imageEtc(repository, imageTree(repository, image, { bootable: true }));
+  const next = { name: "/etc of the new image", tree };
+  withEtcPlan(linux, { pristine, current, next }, strategy, (plan) => {
+    if (isBlocked(plan)) throw new EtcConflictsError(plan);
+  });
+}
