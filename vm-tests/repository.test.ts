@@ -170,6 +170,20 @@ beforeAll(async () => {
       repaired: measure(`${DISK}/secure`),
       umountRepaired: "umount /run/at-secure",
 
+      changes: all(
+        "mkdir /run/upper /run/work",
+        `${RUN} mount --read-write --upperdir /run/upper --workdir /run/work ${NAME} /run/at-secure --repo ${DISK}/secure`,
+        "cd /run/at-secure/usr",
+        "echo more >> one-block",
+        "rm small",
+        "wc -c one-block large",
+        "cd /",
+        "umount /run/at-secure",
+      ),
+      damageMetadata: all(`cd ${DISK}/secure`, "printf '{' > new", "mv new meta.json"),
+      mend: `${RUN} repo fsck --repair --repo ${DISK}/secure`,
+      mended: measure(`${DISK}/secure`),
+
       collectSome: `${RUN} repo gc --repo ${DISK}/secure`,
       collectAll: all(
         `cd ${DISK}/secure`,
@@ -177,6 +191,10 @@ beforeAll(async () => {
         `${RUN} repo gc --repo ${DISK}/secure`,
         "find objects -type f",
       ),
+      add: `${RUN} repo add --no-propagate-usr-to-root ${DISK}/layout tree --repo ${DISK}/secure`,
+      added: measure(`${DISK}/secure`),
+      reset: `${RUN} repo init --reset-metadata --hash sha256 --repo ${DISK}/secure`,
+      afterReset: measure(`${DISK}/secure`),
       e2fsck: all(`umount ${DISK}`, "e2fsck -fn /dev/vdb", MOUNT_DISK),
 
       // where there is no fs-verity
@@ -329,6 +347,43 @@ describe("a repository with fs-verity from the start", () => {
     expectDone("mountRepaired");
     expectDone("readRepaired", CONTENT);
     expectMeasured("repaired", "sha512");
+  });
+
+  test("takes changes into a directory beside it", () => {
+    const { large, "one-block": block } = {
+      large: FILES["usr/large"].length,
+      "one-block": FILES["usr/one-block"].length + "more\n".length,
+    };
+    expect(guest.answers.changes?.status).toBe(0);
+    expect(answer(guest, "changes").split(/\s+/).filter(Boolean)).toEqual(
+      [block, "one-block", large, "large", block + large, "total"].map(String),
+    );
+  });
+
+  test("gets its meta.json back, with fs-verity", () => {
+    expectDone("damageMetadata");
+    expect(guest.answers.mend?.status).toBe(0);
+    expect(answer(guest, "mend")).toMatch(
+      /^repairing meta\.json: fsverity-sha512-12, EROFS format 1, with fs-verity/m,
+    );
+    expectMeasured("mended", "sha512");
+  });
+
+  test("holds the files of a directory as objects that the kernel has measured", () => {
+    expect(guest.answers.add?.status).toBe(0);
+    expect(answer(guest, "add")).toMatch(/^sha512:[0-9a-f]{128}$/m);
+    const lines = answer(guest, "added").split("\n");
+    expect(lines.length).toBeGreaterThan(4);
+    for (const line of lines) {
+      expect(line).toMatch(/^sha512:([0-9a-f]{2})([0-9a-f]{126}) (objects\/\1\/\2|meta\.json)$/);
+    }
+  });
+
+  test("is begun anew with another hash, and then demands fs-verity again", () => {
+    expect(guest.answers.reset?.status).toBe(0);
+    expect(answer(guest, "reset")).toMatch("algorithm: fsverity-sha256-12\n  verity:    required");
+    // nothing else than meta.json is left
+    expect(answer(guest, "afterReset")).toMatch(/^sha256:[0-9a-f]{64} meta\.json$/);
   });
 
   test("loses what nothing names, and nothing else, to the garbage collection", () => {
