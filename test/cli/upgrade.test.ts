@@ -418,3 +418,79 @@ describe("rollback, pin, delete, gc", () => {
     expect(succeed(machine, "gc", "--dry-run")).toMatch(/^Dry run/);
   });
 });
+
+describe("karg", () => {
+  const kargs = (machine: TestMachine, ...args: string[]) =>
+    JSON.parse(succeed(machine, "karg", "list", "--json", ...args)) as {
+      image: string[];
+      local: string[];
+      other: string[];
+      deleted: string[];
+    };
+
+  test("is for the next boot, carried on by upgrades, and gone back with a rollback", async () => {
+    using machine = await installed();
+    const first = machine.running!;
+    publish(machine, { version: "2", kargs: ["image.two"] });
+    succeed(machine, "upgrade");
+    restart(machine);
+    succeed(machine, "karg", "add", "local=1", "quiet");
+    expect(kargs(machine)).toMatchObject({ image: ["image.two"], local: ["local=1", "quiet"] });
+    publish(machine, { version: "3", kargs: ["image.three", "quiet"] });
+    succeed(machine, "upgrade");
+    restart(machine);
+    publish(machine, { version: "4", kargs: ["image.three"] }); // takes its own quiet away
+    succeed(machine, "upgrade");
+    const fourth = restart(machine);
+    expect(kargs(machine)).toEqual({
+      deployment: fourth,
+      image: ["image.three"],
+      local: ["local=1", "quiet"],
+      other: ["root=UUID=1234", "rw", `composefs=?${fourth}`],
+      deleted: [],
+    });
+    succeed(machine, "karg", "delete", "local");
+    expect(kargs(machine).local).toEqual(["quiet"]);
+    expect(kargs(machine, "rollback").local).toEqual(["local=1", "quiet"]);
+    expect(machine.names("esp/loader/entries").join()).not.toContain(first);
+  });
+
+  test("reaches what is staged, and nothing else", async () => {
+    using machine = await installed();
+    publish(machine, { version: "2" });
+    succeed(machine, "upgrade");
+    const before = machine.read("esp/loader/entries/bootc_debian-1-0.conf");
+    expect(succeed(machine, "karg", "replace", "root=UUID=9", "--dry-run")).toMatch(
+      /^0 .*root=UUID=9 rw /,
+    );
+    expect(kargs(machine).other).toContain("root=UUID=1234");
+    succeed(machine, "karg", "replace", "root=UUID=9");
+    expect(kargs(machine)).toMatchObject({ local: ["root=UUID=9"], deleted: ["root=UUID=1234"] });
+    expect(machine.read("esp/loader/entries/bootc_debian-1-0.conf")).toBe(before);
+    restart(machine);
+    expect(succeed(machine, "karg", "list")).toMatch(/^local {4}root=UUID=9\n/);
+    expect(kargs(machine, "rollback").other).toContain("root=UUID=1234");
+  });
+
+  test("reaches what was only downloaded as well as what is booted until then", async () => {
+    using machine = await installed();
+    publish(machine, { version: "2" });
+    succeed(machine, "upgrade", "--download-only");
+    succeed(machine, "karg", "add", "x=1");
+    expect([kargs(machine, "staged").local, kargs(machine, "booted").local]).toEqual([
+      ["x=1"],
+      ["x=1"],
+    ]);
+    succeed(machine, "upgrade", "--from-downloaded");
+    restart(machine);
+    expect([kargs(machine).local, kargs(machine, "rollback").local]).toEqual([["x=1"], ["x=1"]]);
+  });
+
+  test("what cannot be is an error", async () => {
+    using machine = await installed();
+    expect(fail(machine, "karg", "delete", "nothing")).toContain("nothing: it is not there");
+    expect(fail(machine, "karg", "add", "composefs=x")).toContain("decides which image is booted");
+    expect(run(machine, "karg", "add", 'x="y')).toMatchObject({ status: 2 });
+    expect(succeed(machine, "karg", "add", "rw")).toContain("(as they were)");
+  });
+});

@@ -16,6 +16,7 @@ const NOUNS: Readonly<Record<string, () => Promise<Noun>>> = {
   unpin: async () => ({ register: (await import("./pin.ts")).registerUnpin }),
   delete: () => import("./delete.ts"),
   gc: () => import("./collect.ts"),
+  karg: () => import("./karg.ts"),
   "finalize-staged": () => import("./finalize-staged.ts"),
   repo: () => import("./repo.ts"),
   image: () => import("./image.ts"),

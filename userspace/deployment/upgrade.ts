@@ -8,6 +8,7 @@ import { HintedError } from "../../src/linux/hint.ts";
 import { deploymentTag } from "../../src/model/boot-gc.ts";
 import { type Deployment, type Machine, understand } from "../../src/model/deployments.ts";
 import { type EtcStrategy, isBlocked } from "../../src/model/etc/merge.ts";
+import { withLocalKargs } from "../../src/model/local-kargs.ts";
 import type { Contents, ImageContent } from "../../src/model/upgrade-decision.ts";
 import { imageTree } from "../oci/commit.ts";
 import { openImage, type StoredImage } from "../oci/image.ts";
@@ -155,7 +156,12 @@ export function planUpgrade(
   const plan = planStage(host, repository, machine, image, request);
   requireNoConflicts(host, repository, machine.booted, image, etc, etcConflicts.strategy);
   const how = etcConflicts.chosen ? etcConflicts.strategy : undefined;
-  return { ...plan, origin: setOriginEtcConflicts(plan.origin, how) };
+  const { kargs } = plan.origin;
+  return {
+    ...plan,
+    options: withLocalKargs(plan.options, kargs),
+    origin: setOriginEtcConflicts(plan.origin, how),
+  };
 }
 
 function requireNoConflicts(

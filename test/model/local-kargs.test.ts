@@ -1,0 +1,85 @@
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { splitCmdline } from "../../src/formats/cmdline.ts";
+import {
+  editKargs,
+  type KargEdit,
+  kargSources,
+  withLocalKargs,
+} from "../../src/model/local-kargs.ts";
+
+const NONE = { added: [], deleted: [] };
+const edits = (edit: KargEdit["edit"], ...kargs: string[]) => kargs.map((karg) => ({ edit, karg }));
+const LINE = "root=UUID=1 console=tty0 console=ttyS0 quiet composefs=ab";
+
+test.each<[KargEdit["edit"], string, string, { added: string[]; deleted: string[] }]>([
+  ["add", "nosmt", `${LINE} nosmt`, { added: ["nosmt"], deleted: [] }],
+  ["add", "quiet", LINE, NONE],
+  ["delete", "quiet", LINE.replace(" quiet", ""), { added: [], deleted: ["quiet"] }],
+  [
+    "delete",
+    "console=tty0",
+    LINE.replace(" console=tty0", ""),
+    { added: [], deleted: ["console=tty0"] },
+  ],
+  [
+    "delete",
+    "console",
+    "root=UUID=1 quiet composefs=ab",
+    { added: [], deleted: ["console=tty0", "console=ttyS0"] },
+  ],
+  [
+    "replace",
+    "root=UUID=2",
+    LINE.replace("UUID=1", "UUID=2"),
+    { added: ["root=UUID=2"], deleted: ["root=UUID=1"] },
+  ],
+])("%s %s", (edit, karg, options, local) => {
+  expect(editKargs(LINE, NONE, edits(edit, karg))).toEqual({ options, local });
+});
+
+test("what was added and is deleted again leaves no trace, nor the other way round", () => {
+  const added = editKargs(LINE, NONE, edits("add", "nosmt"));
+  expect(editKargs(added.options, added.local, edits("delete", "nosmt"))).toEqual({
+    options: LINE,
+    local: NONE,
+  });
+  const deleted = editKargs(LINE, NONE, edits("delete", "quiet"));
+  expect(editKargs(deleted.options, deleted.local, edits("add", "quiet")).local).toEqual(NONE);
+});
+
+test.each(["composefs=cd", "composefs", "composefs.digest=v1-sha256-12:cd"])(
+  "which image is booted is nothing to edit: %s",
+  (karg) => {
+    for (const edit of ["add", "delete", "replace"] as const) {
+      expect(() => editKargs(LINE, NONE, edits(edit, karg))).toThrow("decides which image");
+    }
+  },
+);
+
+test("what is not there cannot be deleted", () => {
+  expect(() => editKargs(LINE, NONE, edits("delete", "console=tty9"))).toThrow("is not there");
+});
+
+test("a new image's command line with what is noted has all edits (any edits)", () => {
+  const karg = fc.constantFrom("a", "b=1", "b=2", "c", 'd="x y"');
+  const edit = fc.record({ edit: fc.constantFrom("add" as const, "replace" as const), karg });
+  fc.assert(
+    fc.property(fc.array(edit, { maxLength: 6 }), (list) => {
+      const { options, local } = editKargs(LINE, NONE, list);
+      expect(splitCmdline(withLocalKargs(LINE, local)).sort()).toEqual(
+        splitCmdline(options).sort(),
+      );
+    }),
+  );
+});
+
+test("arguments are told apart by where they come from", () => {
+  const { options, local } = editKargs(LINE, NONE, edits("replace", "root=UUID=2"));
+  expect(kargSources(options, ["quiet"], local)).toEqual({
+    image: ["quiet"],
+    local: ["root=UUID=2"],
+    other: ["console=tty0", "console=ttyS0", "composefs=ab"],
+    deleted: ["root=UUID=1"],
+  });
+});
