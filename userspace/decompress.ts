@@ -5,7 +5,9 @@ import { decompressZstd } from "./zstd.ts";
 
 export type Compression = "none" | "gzip" | "zstd";
 
-const OUTPUT_CHUNK = 1 << 17;
+const OUTPUT_CHUNK = 1 << 16;
+/** How many pieces are fetched before they can be used, besides what a decoder works on. */
+const READ_AHEAD = { highWaterMark: 1 };
 
 /**
  * Media types of tar layers: OCI's, Docker's, and the retired ones for layers that are fetched from elsewhere. OCI adds
@@ -42,7 +44,7 @@ export async function* decompress(
       return;
     case "gzip": {
       const decoder = createGunzip({ chunkSize: OUTPUT_CHUNK });
-      pipeline(Readable.from(source), decoder, () => {});
+      pipeline(Readable.from(source, READ_AHEAD), decoder, () => {});
       yield* decoder;
       return;
     }

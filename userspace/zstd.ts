@@ -60,7 +60,7 @@ export async function* decompressZstd(
   if (native) {
     const decoder = zlib.createZstdDecompress({ chunkSize: OUTPUT_CHUNK });
     // pipeline destroys all of it when any of it fails or the reader of `decoder` stops; the error arrives there.
-    pipeline(Readable.from(cutAtFrames(source)), decoder, () => {});
+    pipeline(Readable.from(cutAtFrames(source), { highWaterMark: 1 }), decoder, () => {});
     yield* decoder;
   } else {
     const decode = scriptDecoder();

@@ -15,6 +15,8 @@ export type { LayerProgress, LayerWork };
 
 /** So much of a layer that turns out to be damaged is still fetched, to see whether its digest is wrong, in bytes. */
 const REST_LIMIT = 16 * 1024 * 1024;
+/** Each takes about 40 MiB, and a pull shall never take 300. */
+const MAX_THREADS = 2;
 /** Fewer bytes than this are stored faster than a thread starts. */
 const WORTH_THREADS = 1 << 22;
 
@@ -25,7 +27,7 @@ export interface ImportOptions {
 }
 
 /**
- * Fetches and stores layers, the largest first, as many at once as there are processors.
+ * Fetches and stores layers, the largest first, several at once.
  *
  * This thread fetches and checks what it fetches; decompression, hashing and writing go on at the same time on others,
  * which have the repository open themselves. Of zstd:chunked layers only what the repository lacks is fetched, where that
@@ -80,7 +82,7 @@ export async function importLayers(
 function suitableThreads(repository: Repository, layers: readonly LayerWork[]): number {
   if (repository.files.platform !== nodePlatform) return 0;
   const size = layers.reduce((sum, { descriptor }) => sum + descriptor.size, 0);
-  return size < WORTH_THREADS ? 0 : availableParallelism();
+  return size < WORTH_THREADS ? 0 : Math.min(availableParallelism(), MAX_THREADS);
 }
 
 async function importLayer(

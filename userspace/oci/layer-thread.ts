@@ -15,9 +15,9 @@ const PROGRAM = import.meta.url.endsWith(".ts")
   : new URL(import.meta.url);
 
 /** Size of the pieces that are handed over, in bytes: what arrives in smaller ones is collected. */
-const PIECE = 1 << 18;
+const PIECE = 1 << 17;
 /** So much is handed over ahead, in bytes. */
-const AHEAD = 1 << 21;
+const AHEAD = 1 << 20;
 /**
  * In MiB. What a thread allocates are mostly buffers of decompressed data, which the collector does not count as young
  * objects: the sooner these fill up, the sooner buffers go with them, at little cost.
