@@ -7,6 +7,8 @@ export interface Run {
   readonly microseconds: number;
   /** Peak resident set of the largest process, in KiB. */
   readonly peak: number;
+  /** Processor time of all processes, in microseconds. */
+  readonly processor: number;
 }
 
 export class Measure {
@@ -33,8 +35,10 @@ export class Measure {
       .trim()
       .split("\n")
       .map((line) => {
-        const [nanoseconds = Number.NaN, peak = Number.NaN] = line.split(" ").map(Number);
-        return { microseconds: nanoseconds / 1000, peak };
+        const [nanoseconds = Number.NaN, peak = Number.NaN, processor = Number.NaN] = line
+          .split(" ")
+          .map(Number);
+        return { microseconds: nanoseconds / 1000, peak, processor };
       });
   }
 }
