@@ -19,7 +19,6 @@ const NOUNS: Readonly<Record<string, () => Promise<Noun>>> = {
   karg: () => import("./karg.ts"),
   diff: () => import("./diff.ts"),
   "finalize-staged": () => import("./finalize-staged.ts"),
-  install: () => import("./install.ts"),
   repo: () => import("./repo.ts"),
   image: () => import("./image.ts"),
   mount: () => import("./mount.ts"),
