@@ -52,11 +52,13 @@ async function status(flags: Flags, command: Command): Promise<void> {
 async function lookAt(flags: MachineFlags): Promise<HostStatus> {
   const { hostFacts } = await import("../deployment/status.ts");
   const { hostStatus, unknownHostStatus } = await import("../../src/model/host-status.ts");
+  const { readUsrOverlay } = await import("../deployment/usr-overlay.ts");
   const { NotDeployedError } = await import("../deployment/open-host.ts");
   try {
-    return await withMachine(flags, "look", ({ host, repository, readOnly }) =>
-      hostStatus(hostFacts(host, repository, { usrOverlay: undefined, readOnly })),
-    );
+    return await withMachine(flags, "look", ({ host, repository, live, readOnly }) => {
+      const usrOverlay = live ? readUsrOverlay(host.linux) : undefined;
+      return hostStatus(hostFacts(host, repository, { usrOverlay, readOnly }));
+    });
   } catch (error) {
     if (!(error instanceof NotDeployedError)) throw error;
     return unknownHostStatus([error.message]);

@@ -26,7 +26,7 @@ import { type Fd, isErrno, type Linux } from "../../src/linux/linux.ts";
 import { cloneMount } from "../../src/linux/new-root.ts";
 import { findBootPartitions } from "../../src/model/boot-partitions.ts";
 import { type Loader, loaderOf } from "../../src/model/loader.ts";
-import { findRunning } from "../../src/model/running.ts";
+import { findRunning, type Running } from "../../src/model/running.ts";
 import { listBlockDevices } from "../bootloader/block-devices.ts";
 import { type BootPlace, grubPlace } from "../bootloader/boot-place.ts";
 import { openPartition } from "../bootloader/open-place.ts";
@@ -60,15 +60,7 @@ export class NotDeployedError extends HintedError {}
  * an error if there is no boot partition. `onWait` is called if another process changes the machine's deployments now.
  */
 export function openHost(linux: Linux, access: Access, onWait?: () => void): OpenHost {
-  const mounts = parseMountInfo(readFile(linux, AT_FDCWD, "/proc/self/mountinfo", MAX_PROC));
-  const cmdline = toText(fromBytes(readFile(linux, AT_FDCWD, "/proc/cmdline", MAX_PROC))) ?? "";
-  const running = findRunning(mounts, cmdline);
-  if (running.id === undefined) {
-    throw new NotDeployedError(
-      `this system has no deployments: ${running.why}`,
-      "cfsboot install puts an image on a disk",
-    );
-  }
+  const { mounts, running } = requireRunning(linux);
   if (access === "write" && linux.geteuid() !== 0) {
     throw new HintedError("only root may change what is booted", "sudo cfsboot …");
   }
@@ -107,6 +99,21 @@ export function openHost(linux: Linux, access: Access, onWait?: () => void): Ope
     close();
     throw error;
   }
+}
+
+/** What runs, and all mounts. Throws a `NotDeployedError` where that was not booted with composefs. */
+export function requireRunning(linux: Linux): {
+  readonly mounts: readonly MountInfo[];
+  readonly running: Running;
+} {
+  const mounts = parseMountInfo(readFile(linux, AT_FDCWD, "/proc/self/mountinfo", MAX_PROC));
+  const cmdline = toText(fromBytes(readFile(linux, AT_FDCWD, "/proc/cmdline", MAX_PROC))) ?? "";
+  const running = findRunning(mounts, cmdline);
+  if (running.id !== undefined) return { mounts, running };
+  throw new NotDeployedError(
+    `this system has no deployments: ${running.why}`,
+    "cfsboot install puts an image on a disk",
+  );
 }
 
 /**
