@@ -18,6 +18,7 @@ const NOUNS: Readonly<Record<string, () => Promise<Noun>>> = {
   gc: () => import("./collect.ts"),
   karg: () => import("./karg.ts"),
   diff: () => import("./diff.ts"),
+  "usr-overlay": () => import("./usr-overlay.ts"),
   "finalize-staged": () => import("./finalize-staged.ts"),
   repo: () => import("./repo.ts"),
   image: () => import("./image.ts"),
