@@ -20,6 +20,7 @@ const NOUNS: Readonly<Record<string, () => Promise<Noun>>> = {
   diff: () => import("./diff.ts"),
   "usr-overlay": () => import("./usr-overlay.ts"),
   "finalize-staged": () => import("./finalize-staged.ts"),
+  install: () => import("./install.ts"),
   repo: () => import("./repo.ts"),
   image: () => import("./image.ts"),
   mount: () => import("./mount.ts"),

@@ -14,6 +14,11 @@ const MAX_READ = 256 << 20;
 export function imageEtc(repository: Repository, tree: Tree): FoundDirectory {
   const etc = tree.entries.get(ascii("etc"));
   if (etc?.type !== "directory") throw new Error("the image has no directory /etc");
+  return imageDirectory(repository, etc);
+}
+
+/** The same of any directory of a tree. */
+export function imageDirectory(repository: Repository, from: Directory): FoundDirectory {
   const leaves = new Map<Leaf, EtcLeaf>();
   const leaf = (from: Leaf): EtcLeaf => {
     const known = leaves.get(from);
@@ -36,7 +41,7 @@ export function imageEtc(repository: Repository, tree: Tree): FoundDirectory {
       ]),
     ),
   });
-  return directory(etc);
+  return directory(from);
 }
 
 function contentOf(repository: Repository, { content }: Leaf): EtcContent {

@@ -1,0 +1,230 @@
+/** A disk in a file, made without a mount, as other people's tools see it. */
+import { spawnSync } from "node:child_process";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { spawn } from "../cli/on-machine.ts";
+import { osLayer } from "../deployment/machine.ts";
+import { image, tar as tarOf, writeLayout } from "../oci/fixtures/images.ts";
+
+const MIB = 2 ** 20;
+const directory = mkdtempSync(join(tmpdir(), "cfsboot-install-"));
+const layout = join(directory, "layout");
+const disk = join(directory, "disk.raw");
+afterAll(() => rmSync(directory, { recursive: true }));
+
+const program = Buffer.alloc(100_000, "systemd-boot");
+
+beforeAll(() => {
+  mkdirSync(layout);
+  const tar = osLayer({
+    version: "13",
+    kargs: ["console=ttyS0", "quiet"],
+    etc: { "machine-id": `${"5".repeat(32)}\n` },
+    files: [
+      ...["usr/lib/systemd/", "usr/lib/systemd/boot/", "usr/lib/systemd/boot/efi/"].map((path) => ({
+        path,
+      })),
+      { path: "usr/lib/systemd/boot/efi/systemd-bootx64.efi", data: program },
+      { path: "root", type: "2", link: "var/roothome" },
+    ],
+  });
+  const data = tarOf([
+    { path: "var/" },
+    { path: "var/lib/", mode: 0o750 },
+    { path: "var/lib/seed", data: "of the image\n", uid: 7, mode: 0o640 },
+  ]);
+  writeLayout(layout, [
+    {
+      image: image([
+        { tar, compression: "none" },
+        { tar: data, compression: "none" },
+      ]),
+      tag: "os",
+    },
+  ]);
+});
+
+const SOURCE = ["--source-imgref", `oci:${layout}:os`];
+const install = (...args: string[]) =>
+  spawn("install", "to-disk", ...SOURCE, "--target-imgref", "example.org/os:13", ...args);
+
+interface Found {
+  readonly node: string;
+  readonly start: number;
+  readonly size: number;
+  readonly type: string;
+  readonly name: string;
+}
+
+function partitions(file: string): Found[] {
+  return JSON.parse(run("sfdisk", "--json", file)).partitiontable.partitions;
+}
+
+function run(name: string, ...args: string[]): string {
+  const env = {
+    ...process.env,
+    PATH: `${process.env.PATH}:/usr/sbin:/sbin`,
+    MTOOLS_SKIP_CHECK: "1",
+  };
+  const { status, stdout, stderr, error } = spawnSync(name, args, { encoding: "utf8", env });
+  if (error !== undefined) throw error;
+  if (status !== 0) throw new Error(`${name}: ${status}: ${stdout}${stderr}`);
+  return stdout;
+}
+
+/** The partition as a file of its own. */
+function piece(file: string, { start, size }: Found, name: string): string {
+  const path = join(directory, name);
+  run(
+    "dd",
+    `if=${file}`,
+    `of=${path}`,
+    "bs=512",
+    `skip=${start}`,
+    `count=${size}`,
+    "conv=sparse",
+    "status=none",
+  );
+  return path;
+}
+
+test("nothing is made, and the plan is told, by --dry-run", () => {
+  const { status, stdout, stderr } = install(
+    "--dry-run",
+    "--size",
+    "1G",
+    "--esp-size",
+    "100M",
+    "--karg",
+    "nosmt",
+    disk,
+  );
+  expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
+  expect(stdout).toMatch(/^make a partition table on .*disk.raw \(1 GiB\)$/m);
+  expect(stdout).toMatch(/^ {2}EFI-SYSTEM +100 MiB {2}vfat$/m);
+  expect(stdout).toMatch(/^ {2}root +922 MiB {2}ext4$/m);
+  expect(stdout).toMatch(/^install systemd-boot$/m);
+  expect(stdout).toMatch(/image's own: root=UUID=[0-9a-f-]{36} rw nosmt$/m);
+  expect(stdout).toContain("fs-verity is turned on at the first boot");
+  expect(readdirSync(directory)).toEqual(["layout"]);
+});
+
+describe("a disk", () => {
+  let root = "";
+  let esp = "";
+  let parts: Found[] = [];
+  const list = (path: string) => run("mdir", "-b", "-i", esp, `::${path}`);
+
+  beforeAll(() => {
+    const keys = join(directory, "keys");
+    writeFileSync(keys, "ssh-ed25519 AAAA root@example\n");
+    const { status, stderr, stdout } = install(
+      ...["--size", "1G", "--esp-size", "100M", "--karg", "nosmt", "--karg-delete", "quiet"],
+      ...["--root-ssh-authorized-keys", keys, "--generic-image", disk],
+    );
+    expect(stderr).not.toContain("error");
+    expect({ status, stderr }).toMatchObject({ status: 0 });
+    expect(stdout).toMatch(/^Installed [0-9a-f]{12} on /m);
+    rmSync(keys);
+    parts = partitions(disk);
+    [esp, root] = [piece(disk, parts[0]!, "esp"), piece(disk, parts[1]!, "root")] as const;
+  });
+
+  const debugfs = (request: string) => run("debugfs", "-R", request, root);
+  const deployment = () =>
+    /^([0-9a-f]{128})$/m.exec(debugfs("ls -p /state/deploy").replaceAll("/", "\n"))?.[1];
+  const entry = () =>
+    run("mtype", "-i", esp, `::loader/entries/${list("loader/entries").trim().split("/").at(-1)}`);
+
+  test("is sparse, and nothing but it is left", () => {
+    expect(statSync(disk).size).toBe(1024 * MIB);
+    expect(statSync(disk).blocks * 512).toBeLessThan(200 * MIB);
+    expect(readdirSync(directory).sort()).toEqual(["disk.raw", "esp", "layout", "root"]);
+  });
+
+  test("has partitions by the Discoverable Partitions Specification", () => {
+    expect(parts.map(({ name, type }) => [name, type])).toEqual([
+      ["EFI-SYSTEM", "C12A7328-F81F-11D2-BA4B-00C93EC93B3B"],
+      ["root", "4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709"],
+    ]);
+    run("sfdisk", "--verify", disk);
+  });
+
+  test("has sound file systems, the root with fs-verity", () => {
+    run("fsck.vfat", "-n", esp);
+    run("e2fsck", "-fn", root);
+    expect(run("dumpe2fs", "-h", root)).toMatch(/^Filesystem features: .*\bverity\b/m);
+  });
+
+  test("has systemd-boot where firmware looks, a menu, and no seed that others would share", () => {
+    const copied = join(directory, "program");
+    for (const path of ["EFI/BOOT/BOOTX64.EFI", "EFI/systemd/systemd-bootx64.efi"]) {
+      run("mcopy", "-n", "-i", esp, `::${path}`, copied);
+      expect(readFileSync(copied).equals(program)).toBe(true);
+      rmSync(copied);
+    }
+    expect(run("mtype", "-i", esp, "::loader/loader.conf")).toBe("timeout 5\n");
+    expect(list("loader")).not.toContain("random-seed");
+  });
+
+  test("boots the deployment by the arguments that were asked for, with its kernel", () => {
+    const id = deployment();
+    const uuid = /^Filesystem UUID:\s+(\S+)$/m.exec(run("dumpe2fs", "-h", root))?.[1];
+    const options = /^options (.*)$/m.exec(entry())?.[1];
+    expect(options).toBe(`root=UUID=${uuid} rw nosmt composefs=?${id} console=ttyS0`);
+    expect(run("mtype", "-i", esp, `::EFI/Linux/bootc_composefs-${id}/vmlinuz`)).toBe(
+      "kernel 6.12",
+    );
+  });
+
+  test("has the image's /var, owned as there", () => {
+    expect(debugfs("cat /state/os/default/var/lib/seed")).toBe("of the image\n");
+    expect(debugfs("stat /state/os/default/var/lib/seed")).toMatch(/Mode: +0640 .*User: +7 /s);
+  });
+
+  test("gives each machine an ID of its own, and root the keys", () => {
+    const etc = `/state/deploy/${deployment()}/etc`;
+    expect(debugfs(`cat ${etc}/machine-id`)).toBe("uninitialized\n");
+    const keys = Buffer.from("ssh-ed25519 AAAA root@example\n").toString("base64");
+    expect(debugfs(`cat ${etc}/tmpfiles.d/cfsboot-root-ssh.conf`)).toBe(
+      `d /root/.ssh 0700 root root -\nf~ /root/.ssh/authorized_keys 0600 root root - ${keys}\n`,
+    );
+  });
+
+  test("follows the image that was asked for", () => {
+    const id = deployment();
+    expect(debugfs(`cat /state/deploy/${id}/${id}.origin`)).toContain(
+      "container-image-reference = ostree-unverified-image:docker://example.org/os:13\n",
+    );
+  });
+
+  test("has a sound repository, and the note to seal it", () => {
+    const copy = join(directory, "copy");
+    mkdirSync(copy);
+    debugfs(`rdump /composefs ${copy}`);
+    const { status, stdout } = spawn("repo", "fsck", "--repo", join(copy, "composefs"));
+    expect({ status, stdout }).toMatchObject({ status: 0 });
+    rmSync(copy, { recursive: true });
+    expect(debugfs("stat /state/seal-at-first-boot")).toContain("Type: regular");
+  });
+
+  test("is not overwritten without being told to", () => {
+    const { status, stderr } = install(disk);
+    expect({ status, stderr }).toEqual({
+      status: 1,
+      stderr: `cfsboot: error: ${disk} is not empty: it has gpt, PMBR\nhint: --wipe destroys all that is on it\n`,
+    });
+    expect(existsSync(disk)).toBe(true);
+  });
+});

@@ -1,0 +1,156 @@
+/** What the ways to install share: which image, and what is said about the machine. */
+import { readFileSync } from "node:fs";
+import { type Command, InvalidArgumentError, Option } from "commander";
+import {
+  BOOT_LOADERS,
+  type BootLoader,
+  type InstallConfig,
+} from "../../src/formats/install-toml.ts";
+import { parseKargs } from "../../src/formats/kargs.ts";
+import { type ImagePlatform, parsePlatform } from "../../src/formats/oci.ts";
+import { TRANSPORTS, type Transport as TransportName } from "../../src/formats/origin.ts";
+import type { Wanted } from "../install/contents.ts";
+import { currentPlatform } from "../oci/platform.ts";
+import { UsageError } from "./errors.ts";
+import { dryRunOption } from "./machine.ts";
+import { openTransport, type RegistryFlags, registryOptions } from "./pull.ts";
+
+export interface ImageFlags extends RegistryFlags {
+  readonly sourceImgref: string;
+  readonly targetImgref?: string;
+  readonly targetTransport?: TransportName;
+  readonly platform?: ImagePlatform;
+  readonly karg: readonly string[];
+  readonly kargDelete: readonly string[];
+  readonly rootSshAuthorizedKeys?: string;
+  readonly genericImage: boolean;
+  readonly bootloader?: BootLoader;
+  readonly quiet: boolean;
+  readonly dryRun: boolean;
+}
+
+/** Adds the options of `ImageFlags`. */
+export function imageOptions(command: Command): Command {
+  command
+    .requiredOption("--source-imgref <image>", "the image, docker://… or another reference")
+    .option("--target-imgref <image>", "what upgrades follow (default: the same)")
+    .addOption(
+      new Option("--target-transport <transport>", "what --target-imgref is a name of").choices(
+        TRANSPORTS,
+      ),
+    )
+    .addOption(
+      new Option(
+        "--platform <os/architecture>",
+        "of which machines (default: of this one)",
+      ).argParser(argument(parsePlatform)),
+    )
+    .addOption(
+      kargOption(
+        "--karg <argument>",
+        "a kernel argument, besides the image's own; may be repeated",
+      ),
+    )
+    .addOption(
+      kargOption(
+        "--karg-delete <argument>",
+        "a kernel argument, or the name of some, that is left out; may be repeated",
+      ),
+    )
+    .option("--root-ssh-authorized-keys <file>", "SSH keys that log in as root")
+    .option(
+      "--generic-image",
+      "for many machines: each makes its own identity at its first boot",
+      false,
+    )
+    .addOption(
+      new Option("--bootloader <name>", "the boot loader (default: systemd)").choices(BOOT_LOADERS),
+    )
+    .option("--quiet", "show no progress", false)
+    .addOption(dryRunOption());
+  return registryOptions(command);
+}
+
+function kargOption(flags: string, description: string): Option {
+  return new Option(flags, description)
+    .default([], "none")
+    .argParser((text: string, others: readonly string[]) => [
+      ...others,
+      ...argument(parseKargs)(text),
+    ]);
+}
+
+/** For an option's value: what `parse` throws is wrong usage. */
+export function argument<T>(parse: (text: string) => T): (text: string) => T {
+  return (text) => {
+    try {
+      return parse(text);
+    } catch (error) {
+      throw new InvalidArgumentError((error as Error).message);
+    }
+  };
+}
+
+/** What a plan needs to know; `kargs` are added to those that it makes. */
+export type Request = Omit<Wanted, "bootLoader" | "kargs">;
+
+/** Looks the image up, and calls `use` with what shall be installed. */
+export async function withImage<T>(
+  flags: ImageFlags,
+  config: InstallConfig,
+  use: (request: Request) => Promise<T>,
+): Promise<T> {
+  const { parseTarget, sourceOf } = await import("../deployment/references.ts");
+  const { lookUp } = await import("../deployment/upgrade.ts");
+  const { parseReference } = await import("../oci/reference.ts");
+  const { terminalProgress } = await import("./pull-progress.ts");
+  const target = (text: string, transport: TransportName | undefined) => {
+    try {
+      return parseTarget(text, transport);
+    } catch (error) {
+      const { message, cause } = error as Error;
+      throw new UsageError(message, { cause });
+    }
+  };
+  const source = target(flags.sourceImgref, undefined);
+  const { targetImgref, targetTransport, rootSshAuthorizedKeys } = flags;
+  if (targetTransport !== undefined && targetImgref === undefined) {
+    throw new UsageError("--target-transport needs --target-imgref");
+  }
+  const follow = targetImgref === undefined ? source : target(targetImgref, targetTransport);
+  const rootKeys =
+    rootSshAuthorizedKeys === undefined ? undefined : readFileSync(rootSshAuthorizedKeys);
+  const platform = platformOf(flags);
+  const request = {
+    ...{ platform, follow, rootKeys },
+    kargDeletes: [...config.kargDeletes, ...flags.kargDelete],
+    generic: flags.genericImage,
+    progress: process.stderr.isTTY && !flags.quiet ? terminalProgress : undefined,
+  };
+  try {
+    const transport = await openTransport(parseReference(sourceOf(source)), flags, platform);
+    try {
+      const remote = await lookUp(transport, platform);
+      return await use({ ...request, transport, remote });
+    } finally {
+      await transport.close();
+    }
+  } catch (error) {
+    throw new Error(`install ${sourceOf(source)}`, { cause: error });
+  }
+}
+
+/** Of the machines that it is for. */
+export function platformOf({ platform }: ImageFlags): ImagePlatform {
+  return platform ?? currentPlatform();
+}
+
+/** Prints lines for people. */
+export function print(lines: readonly string[]): void {
+  process.stdout.write(lines.map((line) => `${line}\n`).join(""));
+}
+
+/** Tells on the way what is being done. */
+export function steps({ quiet }: ImageFlags): (step: string) => void {
+  return quiet ? () => {} : (step) => process.stderr.write(`${step}\n`);
+}

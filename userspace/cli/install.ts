@@ -1,0 +1,10 @@
+/** `cfsboot install` */
+import type { Command } from "commander";
+import { registerToDisk } from "./install-to-disk.ts";
+
+export function register(program: Command): void {
+  const install = program
+    .command("install")
+    .description("put an image on a disk, or into file systems, so that a machine boots it");
+  registerToDisk(install);
+}

@@ -1,0 +1,151 @@
+/**
+ * Fills the file systems of a machine that is being installed: repository, image, the first deployment, the shared `/var`
+ * and the boot loader. They may be mounted file systems of a disk, or directories that become some later.
+ *
+ * The boot loader comes last, so that what is half done is never booted.
+ */
+import { ascii } from "../../src/formats/bytestring.ts";
+import { splitCmdline } from "../../src/formats/cmdline.ts";
+import type { BootLoader } from "../../src/formats/install-toml.ts";
+import { deleteKarg, deleteKargName } from "../../src/formats/kargs.ts";
+import type { ImagePlatform } from "../../src/formats/oci.ts";
+import type { OriginImage } from "../../src/formats/origin.ts";
+import type { Tree } from "../../src/formats/tree.ts";
+import { makeDirectories, TEMPORARY, withDirectory } from "../../src/linux/directories.ts";
+import { HintedError } from "../../src/linux/hint.ts";
+import type { Fd } from "../../src/linux/linux.ts";
+import { deploymentTag } from "../../src/model/boot-gc.ts";
+import { lookUp } from "../../src/model/boot-resources.ts";
+import { understand } from "../../src/model/deployments.ts";
+import { seeThrough } from "../../src/model/etc/see-through.ts";
+import { buildEtc } from "../deployment/etc/build.ts";
+import { removeEtc } from "../deployment/etc/remove.ts";
+import { type Host, SHARED_VAR } from "../deployment/host.ts";
+import { imageDirectory } from "../deployment/image-etc.ts";
+import { observe } from "../deployment/observe.ts";
+import { deploy, planStage, type StagePlan } from "../deployment/stage.ts";
+import { downloadOf, fetchImage, type RemoteImage, requireRoom } from "../deployment/upgrade.ts";
+import { imageTree } from "../oci/commit.ts";
+import { openImage } from "../oci/image.ts";
+import type { PullProgress } from "../oci/pull.ts";
+import type { Transport } from "../oci/transport.ts";
+import { ensureRepository } from "../repository/init.ts";
+import { openRepository, type Repository } from "../repository/repository.ts";
+import { withoutMachineId, withRootKeys } from "./etc-files.ts";
+import { findSystemdBoot, writeSystemdBoot } from "./systemd-boot.ts";
+
+/** Where it goes. */
+export interface Target {
+  /** Nothing runs there. */
+  readonly host: Host;
+  /** The repository is made here. */
+  readonly repositoryPath: string;
+  /** Whether it does without fs-verity. */
+  readonly insecure: boolean;
+  /** The EFI system partition; absent: no boot loader is put there. */
+  readonly esp: Fd | undefined;
+}
+
+/** What goes there. */
+export interface Wanted {
+  readonly transport: Transport;
+  readonly remote: RemoteImage;
+  readonly platform: ImagePlatform;
+  /** What upgrades follow. */
+  readonly follow: OriginImage;
+  readonly bootLoader: BootLoader;
+  /** Kernel arguments, besides the image's own. */
+  readonly kargs: readonly string[];
+  /** Of all, whole ones or names. */
+  readonly kargDeletes: readonly string[];
+  /** For many machines: nothing may be in it that each shall have for itself. */
+  readonly generic: boolean;
+  readonly rootKeys: Uint8Array | undefined;
+  /** Shows how fetching goes on, until it is stopped. */
+  readonly progress: (() => PullProgress & { stop(): void }) | undefined;
+}
+
+/** How many deployments the menu of a new machine takes; it gets one. */
+const KEEP = 2;
+
+/** Fills it, and returns the deployment. `say` is told of each step. */
+export async function installContents(
+  { host, repositoryPath, insecure, esp }: Target,
+  wanted: Wanted,
+  say: (step: string) => void,
+): Promise<StagePlan> {
+  const { transport, remote, platform, progress, follow, generic } = wanted;
+  ensureRepository(repositoryPath, { insecure });
+  using repository = openRepository(repositoryPath);
+  requireRoom(host, downloadOf(repository, remote));
+  say("fetch the image");
+  const shown = progress?.();
+  try {
+    const options = { platform, ...(shown && { progress: shown }) };
+    await fetchImage(repository, transport, remote, options);
+  } finally {
+    shown?.stop();
+  }
+  const image = openImage(repository, deploymentTag(remote.manifestDigest));
+  const tree = imageTree(repository, image, { bootable: true });
+  const loader =
+    wanted.bootLoader === "systemd" && esp !== undefined
+      ? findSystemdBoot(repository, tree, platform.architecture)
+      : undefined;
+  const request = { reference: follow, keep: KEEP, locked: false, counted: false };
+  const options = wanted.kargs.join(" ");
+  const machine = understand(observe(host, repository).seen);
+  const staged = planStage(host, repository, machine, image, { ...request, options });
+  let etc = withoutMachineId(staged.etc, generic);
+  if (wanted.rootKeys !== undefined) {
+    requireWritableHome(tree);
+    etc = withRootKeys(etc, wanted.rootKeys);
+  }
+  const plan = { ...staged, etc, options: withoutKargs(staged.options, wanted.kargDeletes) };
+  say("fill /var");
+  fillVar(host, repository, tree);
+  say("write the deployment");
+  deploy(host, repository, plan);
+  if (loader !== undefined && esp !== undefined) {
+    say(`write systemd-boot (of the ${loader.source === "image" ? "image" : "running system"})`);
+    writeSystemdBoot(host.linux, esp, loader, !generic);
+  }
+  return plan;
+}
+
+/** A command line without arguments, which are whole ones or names. The image is still chosen by it. */
+function withoutKargs(options: string, deleted: readonly string[]): string {
+  let kargs: readonly string[] = splitCmdline(options);
+  for (const karg of deleted) {
+    kargs = karg.includes("=") ? deleteKarg(kargs, karg) : deleteKargName(kargs, karg);
+  }
+  return kargs.join(" ");
+}
+
+/** systemd-tmpfiles writes the keys at boot, so root's home must be where that is possible. */
+function requireWritableHome(tree: Tree): void {
+  const home = lookUp(tree, ["root"]);
+  if (home?.type === "leaf" && home.content.type === "symlink") return;
+  throw new HintedError(
+    "the image has no place for root's SSH keys: /root is a directory of the image, which cannot be written to",
+    "in an image that takes keys /root is a link to var/roothome",
+  );
+}
+
+/** The shared `/var` begins as the image's; one that is there stays as it is. */
+function fillVar({ linux, sysroot }: Host, repository: Repository, tree: Tree): void {
+  const directory = tree.entries.get(ascii("var"));
+  if (directory?.type !== "directory") return;
+  const at = SHARED_VAR.lastIndexOf("/");
+  const [parent, name] = [SHARED_VAR.slice(0, at), SHARED_VAR.slice(at + 1)];
+  makeDirectories(linux, sysroot, parent, 0o755);
+  withDirectory(linux, sysroot, parent, (fd) => {
+    if (linux.readdir(fd).some((entry) => entry.name === name)) return;
+    const temporary = `${name}${TEMPORARY}`;
+    removeEtc(linux, fd, temporary); // of an installation that was interrupted
+    buildEtc(linux, fd, temporary, seeThrough(imageDirectory(repository, directory)).tree);
+    linux.syncfs(fd);
+    linux.renameat2(fd, temporary, fd, name, 0);
+    linux.fsync(fd);
+  });
+}

@@ -1,0 +1,92 @@
+/** What an installation will do to a disk, decided before anything is destroyed. */
+import { randomBytes, randomUUID } from "node:crypto";
+import { formatByteSize } from "../../src/formats/byte-size.ts";
+import type { BootLoader, FileSystem } from "../../src/formats/install-toml.ts";
+import { type LayoutWishes, type Partition, planPartitions } from "../../src/model/disk-layout.ts";
+
+/** One partition and what is made in it. */
+export interface PlannedPartition extends Partition {
+  /** Of the partition, in the table. */
+  readonly partitionUuid: string;
+  /** `bios`: none. */
+  readonly fileSystem: FileSystem | "vfat" | undefined;
+  /** Of the file system: a UUID, or the eight digits of a FAT one. */
+  readonly fileSystemId: string;
+}
+
+export interface DiskPlan {
+  /** The device or file. */
+  readonly path: string;
+  readonly diskSize: number;
+  readonly sectorSize: number;
+  readonly partitions: readonly PlannedPartition[];
+  readonly root: PlannedPartition;
+  readonly bootLoader: BootLoader;
+  /** Kernel arguments, besides the image's own: how the root is found comes first. */
+  readonly kargs: readonly string[];
+  /** Whether the kernel checks what is read only from the first boot on. */
+  readonly sealedLater: boolean;
+  /** Whether it is never checked. */
+  readonly insecure: boolean;
+}
+
+export interface DiskWishes extends Omit<LayoutWishes, "bios"> {
+  readonly path: string;
+  readonly sectorSize: number;
+  readonly fileSystem: FileSystem;
+  readonly bootLoader: BootLoader;
+  readonly kargs: readonly string[];
+  /** Whether the root is found by its partition's type; otherwise an argument names it. */
+  readonly discoverable: boolean;
+  /** What that argument says instead of the UUID; empty: there is none. */
+  readonly rootMountSpec: string | undefined;
+  readonly sealedLater: boolean;
+}
+
+export function planDisk(wishes: DiskWishes): DiskPlan {
+  const { path, diskSize, sectorSize, fileSystem, bootLoader, sealedLater } = wishes;
+  const layout = planPartitions({ ...wishes, bios: bootLoader === "grub" });
+  const partitions = layout.map((partition): PlannedPartition => {
+    const { role } = partition;
+    const isFat = role === "esp" || role === "xbootldr";
+    return {
+      ...partition,
+      partitionUuid: randomUUID(),
+      fileSystem: role === "root" ? fileSystem : isFat ? "vfat" : undefined,
+      fileSystemId: isFat ? randomBytes(4).toString("hex").toUpperCase() : randomUUID(),
+    };
+  });
+  const root = partitions.find(({ role }) => role === "root")!;
+  return {
+    ...{ path, diskSize, sectorSize, partitions, root, bootLoader },
+    kargs: [...rootKargs(root.fileSystemId, wishes), ...wishes.kargs],
+    ...{ sealedLater, insecure: fileSystem === "xfs" },
+  };
+}
+
+/** How the initramfs finds the root. It is writable: what is mounted read-only of it is decided there. */
+function rootKargs(uuid: string, { discoverable, rootMountSpec }: DiskWishes): string[] {
+  if (rootMountSpec === "" || (rootMountSpec === undefined && discoverable)) return ["rw"];
+  return [`root=${rootMountSpec ?? `UUID=${uuid}`}`, "rw"];
+}
+
+/** For people, a step a line. */
+export function describeDisk(plan: DiskPlan): string[] {
+  const { path, diskSize, partitions, bootLoader, kargs, sealedLater, insecure } = plan;
+  const width = Math.max(...partitions.map(({ name }) => name.length));
+  return [
+    `make a partition table on ${path} (${formatByteSize(diskSize)})`,
+    ...partitions.map(
+      ({ name, size, fileSystem = "no file system" }) =>
+        `  ${name.padEnd(width)}  ${formatByteSize(size).padStart(9)}  ${fileSystem}`,
+    ),
+    bootLoader === "none" ? "install no boot loader" : `install ${LOADER_NAMES[bootLoader]}`,
+    `kernel arguments besides the image's own: ${kargs.join(" ")}`,
+    ...(insecure ? ["xfs cannot do fs-verity: the kernel does not check what it reads"] : []),
+    ...(sealedLater && !insecure
+      ? ["fs-verity is turned on at the first boot, by cfsboot-seal.service"]
+      : []),
+  ];
+}
+
+const LOADER_NAMES = { systemd: "systemd-boot", grub: "GRUB" } as const;

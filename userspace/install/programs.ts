@@ -1,0 +1,58 @@
+/** Runs the system's own tools. */
+import { spawnSync } from "node:child_process";
+import { HintedError } from "../../src/linux/hint.ts";
+
+const MAX_OUTPUT = 16 << 20;
+const MAX_SAID = 500;
+
+/** Which Debian package has a tool. */
+const PACKAGES: Readonly<Record<string, string>> = {
+  blkid: "util-linux",
+  blockdev: "util-linux",
+  cryptsetup: "cryptsetup-bin",
+  "grub-install": "grub-efi-amd64-bin grub2-common",
+  losetup: "util-linux",
+  mcopy: "mtools",
+  "mkfs.btrfs": "btrfs-progs",
+  "mkfs.vfat": "dosfstools",
+  "mkfs.xfs": "xfsprogs",
+  mke2fs: "e2fsprogs",
+  sfdisk: "fdisk",
+  "systemd-cryptenroll": "systemd-cryptsetup or systemd",
+  wipefs: "util-linux",
+};
+
+export interface RunOptions {
+  /** For its standard input. */
+  readonly input?: string;
+  /** Exit statuses that are no errors besides 0. */
+  readonly accept?: readonly number[];
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+/** Runs a program and returns what it prints. One that is missing, or fails, is an error with what it says. */
+export function runProgram(
+  name: string,
+  args: readonly string[],
+  options: RunOptions = {},
+): string {
+  const { input = "", accept = [], env = {} } = options;
+  const sbin = `${process.env.PATH ?? ""}:/usr/sbin:/sbin`; // where users other than root have no path to
+  const { status, signal, stdout, stderr, error } = spawnSync(name, args, {
+    input,
+    encoding: "utf8",
+    maxBuffer: MAX_OUTPUT,
+    env: { ...process.env, PATH: sbin, LC_ALL: "C", ...env },
+  });
+  if (error !== undefined) {
+    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw new Error(name, { cause: error });
+    const packages = Object.hasOwn(PACKAGES, name) ? PACKAGES[name] : undefined;
+    const hint = packages === undefined ? "install it" : `apt install ${packages}`;
+    throw new HintedError(`the program ${name} is missing`, hint);
+  }
+  if (status === null || (status !== 0 && !accept.includes(status))) {
+    const said = (stderr.trim() || stdout.trim()).slice(-MAX_SAID);
+    throw new Error(`${name}: ${said || (signal ?? `exit status ${status}`)}`);
+  }
+  return stdout;
+}

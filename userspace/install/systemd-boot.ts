@@ -1,0 +1,104 @@
+/** Puts systemd-boot on an EFI system partition: what `bootctl install` does, but without the firmware's variables. */
+import { readFileSync } from "node:fs";
+import type { Tree } from "../../src/formats/tree.ts";
+import {
+  createFile,
+  makeDirectories,
+  replaceFile,
+  withDirectory,
+} from "../../src/linux/directories.ts";
+import { HintedError } from "../../src/linux/hint.ts";
+import { type Fd, isErrno, type Linux } from "../../src/linux/linux.ts";
+import { findFile } from "../../src/model/boot-resources.ts";
+import { architectureOf } from "../../src/model/disk-layout.ts";
+import { readContent } from "../deployment/image-content.ts";
+import type { Repository } from "../repository/repository.ts";
+
+const DIRECTORY = "usr/lib/systemd/boot/efi";
+const MAX_PROGRAM = 64 << 20;
+const SEED_SIZE = 32;
+const MENU_TIMEOUT = "timeout 5\n";
+// FAT has no modes, but tests have
+const DIRECTORY_MODE = 0o755;
+const FILE_MODE = 0o644;
+const SEED_MODE = 0o600;
+
+export interface SystemdBoot {
+  /** What the program's file is called on the partition. */
+  readonly name: string;
+  readonly program: Uint8Array;
+  /** Where it comes from. */
+  readonly source: "image" | "host";
+}
+
+/** The image's systemd-boot, a signed one first; else this system's. Throws if there is none. */
+export function findSystemdBoot(
+  repository: Repository,
+  tree: Tree,
+  architecture: string,
+): SystemdBoot {
+  const name = `systemd-boot${architectureOf(architecture).efi}.efi`;
+  for (const file of [`${name}.signed`, name]) {
+    const content = findFile(tree, [...DIRECTORY.split("/"), file]);
+    if (content === undefined) continue;
+    return { name, program: readContent(repository, content, MAX_PROGRAM), source: "image" };
+  }
+  for (const file of [`${name}.signed`, name]) {
+    try {
+      return { name, program: readFileSync(`/${DIRECTORY}/${file}`), source: "host" };
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+    }
+  }
+  throw new HintedError(
+    `neither the image nor this system has /${DIRECTORY}/${name}`,
+    "in Debian it is in the package systemd-boot-efi; --bootloader none leaves the boot loader to you",
+  );
+}
+
+/**
+ * Writes the boot loader where firmware finds it by itself (`EFI/BOOT`), and where `bootctl update` does; a short menu unless
+ * there is a configuration; and, unless it is for many machines, a random seed.
+ *
+ * The program comes last: without it the firmware boots what it booted before.
+ */
+export function writeSystemdBoot(
+  linux: Linux,
+  esp: Fd,
+  { name, program }: SystemdBoot,
+  randomSeed: boolean,
+): void {
+  for (const directory of ["EFI/systemd", "EFI/BOOT", "EFI/Linux", "loader/entries"]) {
+    makeDirectories(linux, esp, directory, DIRECTORY_MODE);
+  }
+  withDirectory(linux, esp, "loader", (loader) => {
+    createIfMissing(linux, loader, "loader.conf", Buffer.from(MENU_TIMEOUT), FILE_MODE);
+    createIfMissing(linux, loader, "entries.srel", Buffer.from("type1\n"), FILE_MODE);
+    if (randomSeed) {
+      createIfMissing(linux, loader, "random-seed", linux.getrandom(SEED_SIZE), SEED_MODE);
+    }
+  });
+  withDirectory(linux, esp, "EFI/systemd", (directory) =>
+    replaceFile(linux, directory, name, program, FILE_MODE),
+  );
+  const fallback = name.replace("systemd-boot", "BOOT").toUpperCase();
+  withDirectory(linux, esp, "EFI/BOOT", (directory) =>
+    replaceFile(linux, directory, fallback, program, FILE_MODE),
+  );
+}
+
+function createIfMissing(
+  linux: Linux,
+  directory: Fd,
+  name: string,
+  data: Uint8Array,
+  mode: number,
+): void {
+  try {
+    createFile(linux, directory, name, [data], mode);
+  } catch (error) {
+    if (!isErrno(error, "EEXIST")) throw error;
+    return;
+  }
+  linux.fsync(directory);
+}
