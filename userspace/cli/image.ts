@@ -10,6 +10,7 @@ import { addExamples } from "./example.ts";
 import { registerCopy } from "./image-copy.ts";
 import { registerInspect } from "./image-inspect.ts";
 import { registerNames } from "./image-names.ts";
+import { addMount } from "./mount.ts";
 import { registerPull } from "./pull.ts";
 import { openRepositoryAt, repoOption } from "./repository.ts";
 import { table } from "./table.ts";
@@ -46,6 +47,7 @@ export function register(program: Command): void {
   registerInspect(image, NAME);
   registerNames(image, NAME);
   registerCopy(image, NAME);
+  addMount(image, "cfsboot image");
   addExamples(
     treeOptions(
       image

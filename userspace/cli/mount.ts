@@ -26,8 +26,13 @@ interface Flags {
 }
 
 export function register(program: Command): void {
+  addMount(program, "cfsboot");
+}
+
+/** Adds `mount` to a command that is called `path`. */
+export function addMount(parent: Command, path: string): void {
   addExamples(
-    program
+    parent
       .command("mount")
       .description(
         "mount the filesystem of an image, read-only if nothing else is asked for; umount(8) ends it",
@@ -43,8 +48,8 @@ export function register(program: Command): void {
       .option("--workdir <directory>", "an empty directory on the file system of --upperdir")
       .option("--read-write", "changes can be made; they go to --upperdir", false)
       .action(mount),
-    "cfsboot mount debian /mnt",
-    "cfsboot mount --read-write --upperdir changes --workdir work debian /mnt",
+    `${path} mount debian /mnt`,
+    `${path} mount --read-write --upperdir changes --workdir work debian /mnt`,
   );
 }
 
