@@ -1,6 +1,6 @@
 /** `cfsboot upgrade`, `switch`, `finalize-staged` and what follows, as they are shipped. */
 import { spawnSync } from "node:child_process";
-import { mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeEach, describe, expect, test } from "vitest";
 import { linux } from "../../userspace/linux.ts";
@@ -492,5 +492,60 @@ describe("karg", () => {
     expect(fail(machine, "karg", "add", "composefs=x")).toContain("decides which image is booted");
     expect(run(machine, "karg", "add", 'x="y')).toMatchObject({ status: 2 });
     expect(succeed(machine, "karg", "add", "rw")).toContain("(as they were)");
+  });
+});
+
+describe("edit", () => {
+  /** Runs the command with an editor that replaces something. */
+  function edit(machine: TestMachine, sed: string, ...args: string[]) {
+    const before = process.env.EDITOR;
+    process.env.EDITOR = `sed -i '${sed}'`;
+    try {
+      return run(machine, "edit", ...args);
+    } finally {
+      process.env.EDITOR = before;
+    }
+  }
+
+  test("what is not changed does nothing; another image is staged; the boot order goes back", async () => {
+    using machine = await installed();
+    expect(edit(machine, "s/x/x/")).toEqual({
+      status: 0,
+      stdout: "Edit cancelled, no changes made.\n",
+      stderr: "",
+    });
+    const next = publish(machine, { version: "2" });
+    renameSync(join(machine.path, "published"), join(machine.path, "other"));
+    const { status, stdout } = edit(machine, "s/published:os/other:os/");
+    expect({ status, stdout }).toEqual({
+      status: 0,
+      stdout: expect.stringMatching(/^Queued for next boot: oci:.*\/other:os\n/),
+    });
+    expect(next).not.toContain("other");
+    restart(machine);
+    expect(edit(machine, "s/bootOrder: default/bootOrder: rollback/").stdout).toMatch(
+      /^Next boot: 1 /,
+    );
+    expect(look(machine).spec.bootOrder).toBe("rollback");
+    expect(edit(machine, "s/bootOrder: rollback/bootOrder: default/").stdout).toMatch(
+      /^Next boot: /,
+    );
+    expect(look(machine).spec.bootOrder).toBe("default");
+  });
+
+  test("two changes at once, and nonsense, are errors and change nothing", async () => {
+    using machine = await installed();
+    expect(edit(machine, "s/:os/:x/; s/bootOrder: default/bootOrder: rollback/").stderr).toContain(
+      "invalid state transition",
+    );
+    expect(edit(machine, "s/bootOrder: .*/bootOrder: never/").stderr).toContain(
+      "what was edited: spec.bootOrder: expected default or rollback",
+    );
+    const file = join(machine.path, "host.yaml");
+    writeFileSync(file, "spec:\n  image:\n    image: x\n    transport: pigeon\n");
+    expect(fail(machine, "edit", "-f", file)).toContain(
+      "host.yaml: spec.image.transport: expected one of registry",
+    );
+    expect(slots(machine)).toEqual(["booted"]);
   });
 });

@@ -31,7 +31,7 @@ async function remove(name: string, flags: Flags): Promise<void> {
   const { planDelete } = await import("../../src/model/menu-plan.ts");
   const { deploymentText, describeMenu } = await import("../../src/model/menu-text.ts");
   const { collectAndTell } = await import("./collect.ts");
-  await withMachine(flags, "change", async ({ host, repository }) => {
+  await withMachine(flags, flags.dryRun ? "look" : "change", async ({ host, repository }) => {
     const machine = understand(observe(host, repository).seen);
     const target = findDeployment(machine, name);
     const plan = planDelete(machine, target);

@@ -6,6 +6,7 @@ import {
   dryRunOption,
   type MachineFlags,
   machineOptions,
+  type OpenMachine,
   rebootAfter,
   withMachine,
 } from "./machine.ts";
@@ -33,28 +34,38 @@ export function register(program: Command): void {
 
 async function rollback(name: string | undefined, flags: Flags): Promise<void> {
   const apply = rebootAfter(flags);
-  await withMachine(flags, "change", async ({ host, repository }) => {
-    const { observe } = await import("../deployment/observe.ts");
-    const { findDeployment, understand } = await import("../../src/model/deployments.ts");
-    const { planRollback } = await import("../../src/model/menu-plan.ts");
-    const { deploymentText, describeMenu } = await import("../../src/model/menu-text.ts");
-    const { requireSound, triedAnew } = await import("../../src/model/menu-changes.ts");
-    const machine = understand(observe(host, repository).seen);
-    const target = name === undefined ? undefined : findDeployment(machine, name);
-    const plan = triedAnew(planRollback(machine, target, flags.discardStaged));
-    const first = machine.deployments.find(({ id }) => id === plan.menu[0]!.id)!;
-    if (!flags.force) requireSound(first);
-    if (flags.dryRun) {
-      process.stdout.write(
-        describeMenu(machine, plan)
-          .map((line) => `${line}\n`)
-          .join(""),
-      );
-      return;
-    }
-    const { changeMenu } = await import("../deployment/change.ts");
-    changeMenu(host, machine, plan);
-    process.stdout.write(`Next boot: ${deploymentText(machine, first)}\n`);
-    await apply();
-  });
+  await withMachine(flags, flags.dryRun ? "look" : "change", (open) =>
+    rollBack(open, name, flags, apply),
+  );
+}
+
+/** Goes back to a deployment, or to the one that there is to go back to. */
+export async function rollBack(
+  { host, repository }: OpenMachine,
+  name: string | undefined,
+  flags: Pick<Flags, "discardStaged" | "force" | "dryRun">,
+  apply: () => Promise<void>,
+): Promise<void> {
+  const { observe } = await import("../deployment/observe.ts");
+  const { findDeployment, understand } = await import("../../src/model/deployments.ts");
+  const { planRollback } = await import("../../src/model/menu-plan.ts");
+  const { deploymentText, describeMenu } = await import("../../src/model/menu-text.ts");
+  const { requireSound, triedAnew } = await import("../../src/model/menu-changes.ts");
+  const machine = understand(observe(host, repository).seen);
+  const target = name === undefined ? undefined : findDeployment(machine, name);
+  const plan = triedAnew(planRollback(machine, target, flags.discardStaged));
+  const first = machine.deployments.find(({ id }) => id === plan.menu[0]!.id)!;
+  if (!flags.force) requireSound(first);
+  if (flags.dryRun) {
+    process.stdout.write(
+      describeMenu(machine, plan)
+        .map((line) => `${line}\n`)
+        .join(""),
+    );
+    return;
+  }
+  const { changeMenu } = await import("../deployment/change.ts");
+  changeMenu(host, machine, plan);
+  process.stdout.write(`Next boot: ${deploymentText(machine, first)}\n`);
+  await apply();
 }

@@ -1,0 +1,97 @@
+/** `cfsboot edit` */
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { Command } from "commander";
+import type { HostSpec } from "../../src/model/host-spec.ts";
+import type { HostStatus } from "../../src/model/host-status.ts";
+import { addExamples } from "./example.ts";
+import { inputName, readInput } from "./files.ts";
+import { withMachine } from "./machine.ts";
+import { type StagingFlags, stagingOptions } from "./staging-options.ts";
+
+interface Flags extends StagingFlags {
+  readonly filename?: string;
+}
+
+export function register(program: Command): void {
+  const command = program
+    .command("edit")
+    .description("change in an editor which image is followed, or which deployment is booted next")
+    .option(
+      "-f, --filename <file>",
+      "take the document from this file instead; - is standard input",
+    )
+    .action(edit);
+  stagingOptions(command);
+  addExamples(command, "cfsboot edit", "cfsboot edit --filename host.yaml");
+}
+
+async function edit(flags: Flags): Promise<void> {
+  const { changeOfSpec, specOf } = await import("../../src/model/host-spec.ts");
+  const { hostStatus } = await import("../../src/model/host-status.ts");
+  const { decideSwitch } = await import("../../src/model/upgrade-decision.ts");
+  const { hostFacts } = await import("../deployment/status.ts");
+  const { follow } = await import("./staging.ts");
+  const { rollBack } = await import("./rollback.ts");
+  const { rebootAfter } = await import("./machine.ts");
+  const apply = rebootAfter(flags);
+  await withMachine(flags, flags.dryRun ? "look" : "change", async (open) => {
+    const { host, repository, readOnly } = open;
+    const status = hostStatus(hostFacts(host, repository, { usrOverlay: undefined, readOnly }));
+    const wished =
+      flags.filename === undefined ? await inEditor(status) : await fromFile(flags.filename);
+    const change = changeOfSpec(specOf(status), wished);
+    switch (change.do) {
+      case "nothing":
+        process.stdout.write("Edit cancelled, no changes made.\n");
+        return;
+      case "rollback":
+        return rollBack(open, undefined, { ...flags, discardStaged: false, force: false }, apply);
+      case "switch": {
+        const { image } = change;
+        const { downloadOnly } = flags;
+        const wish = {
+          source: image,
+          follow: image,
+          decide: (_: unknown, twin: Parameters<typeof decideSwitch>[0]) =>
+            decideSwitch(twin, { inPlace: false, downloadOnly }),
+        };
+        return follow(open, wish, flags, apply);
+      }
+    }
+  });
+}
+
+async function fromFile(path: string): Promise<HostSpec> {
+  const text = Buffer.from(await readInput(path)).toString("utf8");
+  return parse(text, inputName(path));
+}
+
+async function parse(text: string, name: string): Promise<HostSpec> {
+  const { parseSpec } = await import("../../src/model/host-spec.ts");
+  const yaml = await import("yaml");
+  try {
+    return parseSpec(yaml.parse(text));
+  } catch (error) {
+    throw new Error(name, { cause: error });
+  }
+}
+
+/** Shows the document in the editor of the one who runs this, and reads it when that is left. */
+async function inEditor({ apiVersion, kind, metadata, spec }: HostStatus): Promise<HostSpec> {
+  const { stringify } = await import("yaml");
+  const directory = mkdtempSync(join(tmpdir(), "cfsboot-edit-"));
+  try {
+    const path = join(directory, "host.yaml");
+    writeFileSync(path, stringify({ apiVersion, kind, metadata, spec }));
+    const editor = process.env.VISUAL || process.env.EDITOR || "vi";
+    const run = spawnSync("sh", ["-c", `${editor} "$1"`, "sh", path], { stdio: "inherit" });
+    if (run.error !== undefined) throw new Error(`run ${editor}`, { cause: run.error });
+    if (run.status !== 0) throw new Error(`${editor} has failed: nothing is changed`);
+    return await parse(readFileSync(path, "utf8"), "what was edited");
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
+}
