@@ -11,6 +11,7 @@ const NOUNS: Readonly<Record<string, () => Promise<Noun>>> = {
   status: () => import("./status.ts"),
   upgrade: () => import("./upgrade.ts"),
   switch: () => import("./switch.ts"),
+  edit: () => import("./edit.ts"),
   rollback: () => import("./rollback.ts"),
   pin: async () => ({ register: (await import("./pin.ts")).registerPin }),
   unpin: async () => ({ register: (await import("./pin.ts")).registerUnpin }),
