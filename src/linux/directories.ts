@@ -14,6 +14,16 @@ import {
 import { writeAll } from "./files.ts";
 import { type Fd, isErrno, type Linux, type Path } from "./linux.ts";
 
+/** What `action` returns; `undefined` if what it looks for is not there. */
+export function ifThere<T>(action: () => T): T | undefined {
+  try {
+    return action();
+  } catch (error) {
+    if (isErrno(error, "ENOENT")) return undefined;
+    throw error;
+  }
+}
+
 /** Opens a directory for reading; a symlink is none. */
 export function openDirectory(linux: Linux, dirfd: Fd, path: Path): Fd {
   return linux.openat(dirfd, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);

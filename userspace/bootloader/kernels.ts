@@ -16,6 +16,7 @@ import {
 } from "../../src/linux/constants.ts";
 import {
   createFile,
+  ifThere,
   makeDirectories,
   removeTree,
   TEMPORARY,
@@ -208,15 +209,6 @@ function exists(linux: Linux, directory: Fd, name: string): boolean {
     return true;
   } catch (error) {
     if (isErrno(error, "ENOENT")) return false;
-    throw error;
-  }
-}
-
-function ifThere<T>(action: () => T): T | undefined {
-  try {
-    return action();
-  } catch (error) {
-    if (isErrno(error, "ENOENT")) return undefined;
     throw error;
   }
 }

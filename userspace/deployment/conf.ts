@@ -5,9 +5,9 @@ import {
   DEFAULT_CONF,
   parseCfsbootConf,
 } from "../../src/formats/cfsboot-conf.ts";
+import { ifThere } from "../../src/linux/directories.ts";
 import { readFile } from "../../src/linux/files.ts";
 import type { Fd, Linux } from "../../src/linux/linux.ts";
-import { ifThere } from "./state.ts";
 
 const PATH = "cfsboot/cfsboot.toml";
 const MAX_SIZE = 1 << 20;

@@ -1,5 +1,6 @@
 /** Looks at a machine's deployments. Writes nothing. */
 import { parseStagedRecord } from "../../src/formats/staged-record.ts";
+import { ifThere } from "../../src/linux/directories.ts";
 import { readFile } from "../../src/linux/files.ts";
 import { compareGrub, compareSystemdBoot } from "../../src/model/boot-menu-order.ts";
 import type { Observation } from "../../src/model/deployments.ts";
@@ -9,7 +10,7 @@ import { type ForeignFile, readMenu } from "../bootloader/entries.ts";
 import { listKernels } from "../bootloader/kernels.ts";
 import type { Repository } from "../repository/repository.ts";
 import { type Host, type Loader, STAGED_RECORD } from "./host.ts";
-import { ifThere, readStates } from "./state.ts";
+import { readStates } from "./state.ts";
 
 const MAX_RECORD = 1 << 16;
 

@@ -6,11 +6,15 @@ import {
   type UpdateRecord,
 } from "../../src/formats/update-record.ts";
 import { AT_FDCWD } from "../../src/linux/constants.ts";
-import { makeDirectories, replaceFile, withDirectory } from "../../src/linux/directories.ts";
+import {
+  ifThere,
+  makeDirectories,
+  replaceFile,
+  withDirectory,
+} from "../../src/linux/directories.ts";
 import { readFile } from "../../src/linux/files.ts";
 import type { Linux } from "../../src/linux/linux.ts";
 import type { Host } from "./host.ts";
-import { ifThere } from "./state.ts";
 
 const DIRECTORY = "state/cfsboot";
 const NAME = "last-update.json";

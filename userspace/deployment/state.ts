@@ -3,7 +3,7 @@ import { fromBytes, fromText, toBytes, toText } from "../../src/formats/bytestri
 import { hashOfHexLength } from "../../src/formats/digest.ts";
 import { formatOrigin, type Origin, parseOrigin } from "../../src/formats/origin.ts";
 import { DT_DIR } from "../../src/linux/constants.ts";
-import { replaceFile, TEMPORARY, withDirectory } from "../../src/linux/directories.ts";
+import { ifThere, replaceFile, TEMPORARY, withDirectory } from "../../src/linux/directories.ts";
 import { readFile } from "../../src/linux/files.ts";
 import { isErrno, type Linux } from "../../src/linux/linux.ts";
 import type { StateDirectory } from "../../src/model/deployments.ts";
@@ -95,14 +95,4 @@ export function removeUnfinishedStates({ linux, sysroot }: Host): void {
       }
     }),
   );
-}
-
-/** What `action` returns; `undefined` if what it looks for is not there. */
-export function ifThere<T>(action: () => T): T | undefined {
-  try {
-    return action();
-  } catch (error) {
-    if (isErrno(error, "ENOENT")) return undefined;
-    throw error;
-  }
 }
