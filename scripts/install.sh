@@ -6,7 +6,7 @@
 #   /usr/bin/cfsboot              link to cfsboot.mjs; needs Node 20.19 or newer
 #   /usr/share/man/               the manual: cfsboot(1) and others
 #   /usr/lib/dracut/modules.d/    51cfsboot
-#   /usr/lib/systemd/system/      composefs-setup-root.service
+#   /usr/lib/systemd/system/      composefs-setup-root.service; cfsboot-seal.service, which is enabled
 #
 # --initramfs-only leaves out what needs Node, and the manual. --tools adds links under the names of the C project's
 # tools, which must not be installed there:
@@ -49,6 +49,9 @@ put 644 systemd/composefs-setup-root.service /usr/lib/systemd/system/composefs-s
 if [ $all = yes ]; then
   put 755 dist/cfsboot.mjs /usr/lib/cfsboot/cfsboot.mjs
   put 644 dist/linux.node /usr/lib/cfsboot/linux.node
+  put 644 systemd/cfsboot-seal.service /usr/lib/systemd/system/cfsboot-seal.service
+  mkdir -p "$destdir/usr/lib/systemd/system/multi-user.target.wants"
+  ln -sfn ../cfsboot-seal.service "$destdir/usr/lib/systemd/system/multi-user.target.wants/cfsboot-seal.service"
   for link in bin/cfsboot $tools; do
     mkdir -p "$destdir/usr/${link%/*}"
     ln -sfn "$program" "$destdir/usr/$link"

@@ -16,7 +16,7 @@ const MIN_FAT = 64 * MIB;
 const MIN_ROOT = 256 * MIB;
 export const DEFAULT_ESP_SIZE = GIB;
 
-const ESP = "c12a7328-f81f-11d2-ba4b-00c93ec93b3b";
+const ESP = "c12a7328-f81f-11d2-ba4b-00a0c93ec93b";
 const XBOOTLDR = "bc13c2ff-59e6-4262-a352-b275fd6f7172";
 const BIOS_BOOT = "21686148-6449-6e6f-744e-656564454649";
 
@@ -96,12 +96,6 @@ export function planPartitions(wishes: LayoutWishes): Partition[] {
   }
   add("root", "root", root, rootSize ?? left, MIN_ROOT);
   return partitions;
-}
-
-/** The smallest disk that takes these wishes, in bytes. */
-export function smallestDisk(wishes: Omit<LayoutWishes, "diskSize">): number {
-  const { espSize, xbootldrSize = 0, rootSize = MIN_ROOT } = wishes;
-  return ALIGNMENT + BIOS_BOOT_SIZE + espSize + xbootldrSize + rootSize + END;
 }
 
 /** The script for sfdisk(8) that makes the table. `uuids`: of the partitions, in order; `sectorSize` in bytes. */

@@ -155,7 +155,7 @@ describe("a disk", () => {
 
   test("has partitions by the Discoverable Partitions Specification", () => {
     expect(parts.map(({ name, type }) => [name, type])).toEqual([
-      ["EFI-SYSTEM", "C12A7328-F81F-11D2-BA4B-00C93EC93B3B"],
+      ["EFI-SYSTEM", "C12A7328-F81F-11D2-BA4B-00A0C93EC93B"],
       ["root", "4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709"],
     ]);
     run("sfdisk", "--verify", disk);

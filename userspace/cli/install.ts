@@ -1,5 +1,6 @@
 /** `cfsboot install` */
 import type { Command } from "commander";
+import { registerSeal } from "./install-seal.ts";
 import { registerToDisk } from "./install-to-disk.ts";
 
 export function register(program: Command): void {
@@ -7,4 +8,5 @@ export function register(program: Command): void {
     .command("install")
     .description("put an image on a disk, or into file systems, so that a machine boots it");
   registerToDisk(install);
+  registerSeal(install);
 }

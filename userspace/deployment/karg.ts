@@ -39,15 +39,22 @@ export function planKargs(targets: readonly Deployment[], edits: readonly KargEd
  */
 export function changeKargs(host: Host, seen: Observation, plan: readonly KargPlan[]): void {
   for (const { id, origin } of plan) writeOrigin(host, id, origin);
+  changeOptions(host, seen, plan);
+}
+
+/** Gives deployments these command lines, in the live menu and then in the staged one. */
+export function changeOptions(host: Host, seen: Observation, plan: readonly Options[]): void {
   rewrite(host, ENTRIES, seen.menu, plan);
   if (seen.stagedMenu !== undefined) rewrite(host, STAGED_ENTRIES, seen.stagedMenu, plan);
 }
+
+type Options = Pick<KargPlan, "id" | "options">;
 
 function rewrite(
   host: Host,
   path: string,
   menu: readonly MenuEntry[],
-  plan: readonly KargPlan[],
+  plan: readonly Options[],
 ): void {
   if (!menu.some(({ id }) => plan.some((one) => one.id === id))) return;
   const files = menu.map(({ id, fileName, bls }) => {
