@@ -15,7 +15,9 @@ import { afterEach, beforeEach, expect, test } from "vitest";
 
 const script = fileURLToPath(new URL("../../scripts/install.sh", import.meta.url));
 const MODULE = "usr/lib/dracut/modules.d/51cfsboot/module-setup.sh";
-const UNIT = "usr/lib/systemd/system/composefs-setup-root.service";
+const UNITS = "usr/lib/systemd/system";
+const UNIT = `${UNITS}/composefs-setup-root.service`;
+const ENABLED = `${UNITS}/multi-user.target.wants/cfsboot-boot-complete.service`;
 const PROGRAM = "usr/lib/cfsboot/composefs-setup-root";
 
 let destdir: string;
@@ -45,8 +47,13 @@ test("installs everything below the directory", () => {
     `${PROGRAM} 755`,
     "usr/lib/cfsboot/linux.node 644",
     `${MODULE} 755`,
+    `${UNITS}/cfsboot-boot-complete.service 644`,
+    `${UNITS}/cfsboot-finalize-staged-hold.service 644`,
+    `${UNITS}/cfsboot-finalize-staged.service 644`,
     `${UNIT} 644`,
+    `${ENABLED} 777`,
   ]);
+  expect(readlinkSync(join(destdir, ENABLED))).toBe("../cfsboot-boot-complete.service");
   expect(readlinkSync(join(destdir, "usr/bin/cfsboot"))).toBe("../lib/cfsboot/cfsboot.mjs");
   const version = execFileSync(join(destdir, "usr/bin/cfsboot"), ["--version"]);
   expect(String(version)).toMatch(/^cfsboot \d/);
@@ -89,6 +96,25 @@ test("unit and dracut module name the program where it is", () => {
   const seen = spawnSync("bash", args, { encoding: "utf8", env: { PATH: process.env.PATH } });
   const here = statSync(`/${PROGRAM}`, { throwIfNoEntry: false }) === undefined ? 1 : 255;
   expect(seen.stdout).toBe(`${here}\n255\n/${PROGRAM} composefs-setup-root.service\n`);
+});
+
+test("systemd finds nothing wrong with the units, and no cycle", (ctx) => {
+  if (spawnSync("systemd-analyze", ["--version"]).error !== undefined) {
+    ctx.skip("there is no systemd-analyze");
+  }
+  execFileSync(script, [destdir]);
+  const units = ["boot-complete", "finalize-staged", "finalize-staged-hold"].map((name) =>
+    join(destdir, `${UNITS}/cfsboot-${name}.service`),
+  );
+  // the program is not where the units look for it, on this machine
+  for (const unit of units) {
+    const text = readFileSync(unit, "utf8").replaceAll("/usr/bin/cfsboot", "/bin/true");
+    writeFileSync(unit, text);
+  }
+  const args = ["--man=no", "verify", ...units];
+  const seen = spawnSync("systemd-analyze", args, { encoding: "utf8" });
+  expect(seen.stderr.split("\n").filter((line) => line.includes("cfsboot-"))).toEqual([]);
+  expect(seen.status).toBe(0);
 });
 
 test("wrong usage", () => {
