@@ -38,8 +38,12 @@ export const PURPOSES = {
     why: "to make a Debian image and boot it in QEMU",
     packages: [
       "debian-archive-keyring",
+      "dosfstools",
       "e2fsprogs",
+      "fdisk",
       "mmdebstrap",
+      "mtools",
+      "ovmf",
       "qemu-system-x86",
       "uidmap",
       "umoci",

@@ -21,9 +21,9 @@ export interface BlockDevice {
   readonly children: readonly BlockDevice[];
 }
 
-/** The columns that `parseLsblk` reads. */
+/** The columns that `parseLsblk` reads; and NAME, without which `lsblk` does not tell what is made of what. */
 export const LSBLK_COLUMNS =
-  "PATH,TYPE,MAJ:MIN,PARTTYPE,FSTYPE,UUID,PARTUUID,MOUNTPOINTS,RO,SIZE" as const;
+  "NAME,PATH,TYPE,MAJ:MIN,PARTTYPE,FSTYPE,UUID,PARTUUID,MOUNTPOINTS,RO,SIZE" as const;
 
 const LIMIT = 16 << 20;
 /** Devices that are made of devices that are made of … */

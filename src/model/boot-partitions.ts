@@ -3,7 +3,7 @@
 import type { BlockDevice } from "../formats/lsblk.ts";
 
 /** Discoverable Partitions Specification (UAPI.2), and MBR's types of the same. */
-const ESP = ["c12a7328-f81f-11d2-ba4b-00c93ec93b3b", "0xef"];
+const ESP = ["c12a7328-f81f-11d2-ba4b-00a0c93ec93b", "0xef"];
 /** Old firmware takes a FAT16 partition for it, too; and so does bootc. */
 const ESP_OR_FAT = [...ESP, "0x6", "0x06"];
 const XBOOTLDR = ["bc13c2ff-59e6-4262-a352-b275fd6f7172", "0xea"];

@@ -49,8 +49,11 @@ export function makeDisk(target: string, options: DiskOptions): void {
   }
 }
 
-/** Copies the repository and returns the `debugfs` requests that complete it on the disk. */
-function stageRepository({ repository, hash, sealed, metaJson }: DiskOptions, stage: string) {
+/** Copies the repository to `composefs` of a disk and returns the `debugfs` requests that complete it there. */
+export function stageRepository(
+  { repository, hash, sealed, metaJson }: Omit<DiskOptions, "image">,
+  stage: string,
+): string[] {
   const requests: string[] = [];
   const visit = (path: string) => {
     const from = join(repository, path);

@@ -1,4 +1,7 @@
-/** Virtual machines in QEMU: booted directly into a kernel, watched on the serial console until they power off. */
+/**
+ * Virtual machines in QEMU: booted directly into a kernel, or by UEFI firmware from their disk; watched on the serial console
+ * until they power off.
+ */
 import { type ChildProcess, spawn } from "node:child_process";
 import {
   accessSync,
@@ -29,7 +32,7 @@ import {
   type Target,
 } from "./guest.ts";
 
-export interface Machine {
+export interface Hardware {
   /** For the log's name and for messages. */
   readonly name: string;
   /** A raw disk image: `/dev/vda`. */
@@ -38,16 +41,28 @@ export interface Machine {
   readonly persistent?: boolean;
   /** More raw disk images, for `/dev/vdb` and so on; what is written to them is gone when the machine ends. */
   readonly moreDisks?: readonly string[];
+  readonly cpus?: number;
+  /** Whether there is a network, 10.0.2.0/24, in which 10.0.2.2 is the loopback of this machine. */
+  readonly network?: boolean;
+}
+
+/** Booted directly into a kernel. */
+export interface Machine extends Hardware {
   readonly kernel: string;
   readonly initramfs: string;
   /** Files that are added to the initramfs, by path, with their text. */
   readonly initramfsFiles?: Readonly<Record<string, string>>;
   /** Kernel arguments besides those for the console and the root disk. */
   readonly append: readonly string[];
-  readonly cpus?: number;
 }
 
-export interface Boot extends Machine {
+/** Booted by UEFI firmware, with what is on the disk. */
+export interface UefiMachine extends Hardware {
+  /** The firmware's variables (see `newVariables`): what is written to them stays. */
+  readonly variables: string;
+}
+
+interface Watching {
   /** What to ask the booted system. Without them the machine must power itself off. */
   readonly checks?: Checks;
   readonly target?: Target;
@@ -55,6 +70,9 @@ export interface Boot extends Machine {
   /** Called with each line of the console while the machine runs. */
   readonly onConsole?: (line: string) => void;
 }
+
+export interface Boot extends Machine, Watching {}
+export interface UefiBoot extends UefiMachine, Watching {}
 
 export interface Booted {
   /** Everything on the serial console: kernel and systemd. */
@@ -74,7 +92,7 @@ const OOPS =
   /\b(?:Oops: |BUG: |double fault:|general protection fault|stack segment:|invalid opcode:|unable to handle (?:page fault|kernel)|soft lockup)/;
 
 /** Boots a machine and waits until it is off. Throws when it hangs, or when it did not answer the checks. */
-export async function boot(options: Boot): Promise<Booted> {
+export async function boot(options: Boot | UefiBoot): Promise<Booted> {
   const first = await bootOnce(options);
   const oops = first.console.split("\n").find((line) => OOPS.test(line));
   if (oops === undefined) return judge(options, first);
@@ -90,7 +108,7 @@ interface Attempt extends Booted {
   readonly timedOut: boolean;
 }
 
-function judge(options: Boot, attempt: Attempt): Booted {
+function judge(options: Boot | UefiBoot, attempt: Attempt): Booted {
   const fail = (what: string) => {
     const last = plain(attempt.console).trimEnd().split("\n").slice(-25).join("\n");
     return new Error(`${options.name}: ${what}; console in ${attempt.log}, its end:\n${last}`);
@@ -101,7 +119,7 @@ function judge(options: Boot, attempt: Attempt): Booted {
   return attempt;
 }
 
-async function bootOnce(options: Boot): Promise<Attempt> {
+async function bootOnce(options: Boot | UefiBoot): Promise<Attempt> {
   mkdirSync(LOGS, { recursive: true });
   const log = join(LOGS, `${options.name.replace(/[^a-z0-9]+/gi, "-")}.log`);
   const scratch = mkdtempSync(join(CACHE, "run-"));
@@ -220,7 +238,66 @@ export interface Wiring {
 }
 
 /** The command that runs the machine. Files that it needs are put into `scratch`. */
-export function qemuCommand(machine: Machine, scratch: string, wiring: Wiring): string[] {
+export function qemuCommand(
+  machine: Machine | UefiMachine,
+  scratch: string,
+  wiring: Wiring,
+): string[] {
+  return [
+    "qemu-system-x86_64",
+    ...["-machine", "q35", ...acceleration()],
+    ...["-smp", `${machine.cpus ?? 1}`, "-m", "768"],
+    ...["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"],
+    ...wiring.serial.flatMap((port) => ["-serial", port]),
+    ...("variables" in machine
+      ? firmwareArguments(machine, wiring)
+      : kernelArguments(machine, scratch, wiring)),
+    "-drive",
+    `file=${machine.disk},format=raw,if=none,id=root,snapshot=${machine.persistent ? "off" : "on"}`,
+    ...["-device", "virtio-blk-pci,drive=root"],
+    ...(machine.moreDisks ?? []).flatMap((image, index) => [
+      "-drive",
+      `file=${image},format=raw,if=none,id=disk${index},snapshot=on`,
+      ...["-device", `virtio-blk-pci,drive=disk${index}`],
+    ]),
+    ...networkArguments(machine),
+    ...["-object", "rng-random,id=rng,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=rng"],
+    ...Object.entries(wiring.credentials).flatMap(([name, text]) =>
+      systemdString(`credential.binary:${name}`, Buffer.from(text).toString("base64")),
+    ),
+  ];
+}
+
+/** What systemd, in the guest or as its boot loader, reads from the firmware. */
+function systemdString(name: string, value: string): string[] {
+  // a comma would end it
+  return ["-smbios", `type=11,value=io.systemd.${name}=${value.replaceAll(",", ",,")}`];
+}
+
+function networkArguments({ network }: Hardware): string[] {
+  if (!network) return [];
+  // without a boot ROM
+  return ["-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net,romfile="];
+}
+
+const FIRMWARE = "/usr/share/OVMF/OVMF_CODE_4M.fd";
+const VARIABLES = "/usr/share/OVMF/OVMF_VARS_4M.fd";
+
+/** Writes a firmware's variables as they are when a machine is new. */
+export function newVariables(path: string): void {
+  copyFileSync(VARIABLES, path);
+}
+
+function firmwareArguments({ variables }: UefiMachine, { append }: Wiring): string[] {
+  return [
+    ...["-drive", `if=pflash,format=raw,unit=0,readonly=on,file=${FIRMWARE}`],
+    ...["-drive", `if=pflash,format=raw,unit=1,file=${variables}`],
+    // systemd-boot adds it to what the entry says
+    ...systemdString("boot.kernel-cmdline-extra", append.join(" ")),
+  ];
+}
+
+function kernelArguments(machine: Machine, scratch: string, wiring: Wiring): string[] {
   const append = [
     "console=ttyS0",
     "root=/dev/vda",
@@ -240,27 +317,7 @@ export function qemuCommand(machine: Machine, scratch: string, wiring: Wiring): 
     initramfs = join(scratch, "initramfs");
     writeFileSync(initramfs, Buffer.concat([archive, gap, cpioArchive(machine.initramfsFiles)]));
   }
-  return [
-    "qemu-system-x86_64",
-    ...["-machine", "q35", ...acceleration()],
-    ...["-smp", `${machine.cpus ?? 1}`, "-m", "768"],
-    ...["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"],
-    ...wiring.serial.flatMap((port) => ["-serial", port]),
-    ...["-kernel", machine.kernel, "-initrd", initramfs, "-append", append],
-    "-drive",
-    `file=${machine.disk},format=raw,if=none,id=root,snapshot=${machine.persistent ? "off" : "on"}`,
-    ...["-device", "virtio-blk-pci,drive=root"],
-    ...(machine.moreDisks ?? []).flatMap((image, index) => [
-      "-drive",
-      `file=${image},format=raw,if=none,id=disk${index},snapshot=on`,
-      ...["-device", `virtio-blk-pci,drive=disk${index}`],
-    ]),
-    ...["-object", "rng-random,id=rng,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=rng"],
-    ...Object.entries(wiring.credentials).flatMap(([name, text]) => [
-      "-smbios",
-      `type=11,value=io.systemd.credential.binary:${name}=${Buffer.from(text).toString("base64")}`,
-    ]),
-  ];
+  return ["-kernel", machine.kernel, "-initrd", initramfs, "-append", append];
 }
 
 /** KVM where this machine's processor has it, else software emulation. */
