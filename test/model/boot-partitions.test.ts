@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import { parseLsblk } from "../../src/formats/lsblk.ts";
 import { findBootPartitions } from "../../src/model/boot-partitions.ts";
 
-const ESP = "C12A7328-F81F-11D2-BA4B-00C93EC93B3B";
+const ESP = "C12A7328-F81F-11D2-BA4B-00A0C93EC93B";
 const XBOOTLDR = "bc13c2ff-59e6-4262-a352-b275fd6f7172";
 const ROOT = "4f68bce3-e8cd-4db1-96e7-fbcaf984b709";
 
