@@ -6,7 +6,8 @@
 #   /usr/bin/cfsboot              link to cfsboot.mjs; needs Node 20.19 or newer
 #   /usr/share/man/               the manual: cfsboot(1) and others
 #   /usr/lib/dracut/modules.d/    51cfsboot
-#   /usr/lib/systemd/system/      composefs-setup-root.service; cfsboot-seal.service, which is enabled
+#   /usr/lib/systemd/system/      composefs-setup-root.service, cfsboot-finalize-staged.service and its -hold; enabled:
+#                                 cfsboot-boot-complete.service, cfsboot-seal.service
 #
 # --initramfs-only leaves out what needs Node, and the manual. --tools adds links under the names of the C project's
 # tools, which must not be installed there:
@@ -45,13 +46,18 @@ put() { # MODE SOURCE TARGET
 
 put 755 dist/composefs-setup-root /usr/lib/cfsboot/composefs-setup-root
 put 755 dracut/51cfsboot/module-setup.sh /usr/lib/dracut/modules.d/51cfsboot/module-setup.sh
-put 644 systemd/composefs-setup-root.service /usr/lib/systemd/system/composefs-setup-root.service
+units=/usr/lib/systemd/system
+put 644 systemd/composefs-setup-root.service $units/composefs-setup-root.service
 if [ $all = yes ]; then
+  for unit in finalize-staged finalize-staged-hold boot-complete seal; do
+    put 644 "systemd/cfsboot-$unit.service" "$units/cfsboot-$unit.service"
+  done
+  mkdir -p "$destdir$units/multi-user.target.wants"
+  for unit in boot-complete seal; do
+    ln -sfn "../cfsboot-$unit.service" "$destdir$units/multi-user.target.wants/cfsboot-$unit.service"
+  done
   put 755 dist/cfsboot.mjs /usr/lib/cfsboot/cfsboot.mjs
   put 644 dist/linux.node /usr/lib/cfsboot/linux.node
-  put 644 systemd/cfsboot-seal.service /usr/lib/systemd/system/cfsboot-seal.service
-  mkdir -p "$destdir/usr/lib/systemd/system/multi-user.target.wants"
-  ln -sfn ../cfsboot-seal.service "$destdir/usr/lib/systemd/system/multi-user.target.wants/cfsboot-seal.service"
   for link in bin/cfsboot $tools; do
     mkdir -p "$destdir/usr/${link%/*}"
     ln -sfn "$program" "$destdir/usr/$link"

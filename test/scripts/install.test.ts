@@ -17,7 +17,7 @@ const script = fileURLToPath(new URL("../../scripts/install.sh", import.meta.url
 const MODULE = "usr/lib/dracut/modules.d/51cfsboot/module-setup.sh";
 const UNITS = "usr/lib/systemd/system";
 const UNIT = `${UNITS}/composefs-setup-root.service`;
-const ENABLED = `${UNITS}/multi-user.target.wants/cfsboot-boot-complete.service`;
+const ENABLED = ["cfsboot-boot-complete.service", "cfsboot-seal.service"];
 const PROGRAM = "usr/lib/cfsboot/composefs-setup-root";
 
 let destdir: string;
@@ -50,10 +50,13 @@ test("installs everything below the directory", () => {
     `${UNITS}/cfsboot-boot-complete.service 644`,
     `${UNITS}/cfsboot-finalize-staged-hold.service 644`,
     `${UNITS}/cfsboot-finalize-staged.service 644`,
+    `${UNITS}/cfsboot-seal.service 644`,
     `${UNIT} 644`,
-    `${ENABLED} 777`,
+    ...ENABLED.map((unit) => `${UNITS}/multi-user.target.wants/${unit} 777`),
   ]);
-  expect(readlinkSync(join(destdir, ENABLED))).toBe("../cfsboot-boot-complete.service");
+  for (const unit of ENABLED) {
+    expect(readlinkSync(join(destdir, UNITS, "multi-user.target.wants", unit))).toBe(`../${unit}`);
+  }
   expect(readlinkSync(join(destdir, "usr/bin/cfsboot"))).toBe("../lib/cfsboot/cfsboot.mjs");
   const version = execFileSync(join(destdir, "usr/bin/cfsboot"), ["--version"]);
   expect(String(version)).toMatch(/^cfsboot \d/);
