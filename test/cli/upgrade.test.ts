@@ -53,6 +53,11 @@ const look = (machine: TestMachine) => JSON.parse(succeed(machine, "status", "--
 const slots = (machine: TestMachine) => look(machine).cfsboot.deployments.map(({ slot }) => slot);
 
 function restart(machine: TestMachine): string {
+  const before = machine.names("esp/loader/entries");
+  expect(succeed(machine, "finalize-staged", "--dry-run")).toMatch(
+    /^merge .*root\/etc into that of /,
+  );
+  expect(machine.names("esp/loader/entries")).toEqual(before);
   succeed(machine, "finalize-staged");
   return machine.boot();
 }
@@ -385,6 +390,8 @@ describe("rollback, pin, delete, gc", () => {
     const { machine, first, second } = await upgraded();
     using _ = machine;
     expect(fail(machine, "delete", "booted")).toContain("it is booted");
+    expect(succeed(machine, "pin", "rollback", "--dry-run")).toMatch(/^pin the deployment 1 /);
+    expect(look(machine).cfsboot.deployments[1]).toMatchObject({ pinned: false });
     succeed(machine, "pin", "rollback");
     expect(fail(machine, "delete", "rollback")).toMatch(/it is pinned\nhint: cfsboot unpin/);
     expect(succeed(machine, "unpin", "1")).toMatch(/^Unpinned: 1 /);

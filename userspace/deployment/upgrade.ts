@@ -10,6 +10,7 @@ import { type Deployment, type Machine, understand } from "../../src/model/deplo
 import { type EtcStrategy, isBlocked } from "../../src/model/etc/merge.ts";
 import { withLocalKargs } from "../../src/model/local-kargs.ts";
 import type { Contents, ImageContent } from "../../src/model/upgrade-decision.ts";
+import { findKernel } from "../bootloader/kernels.ts";
 import { imageTree } from "../oci/commit.ts";
 import { openImage, type StoredImage } from "../oci/image.ts";
 import { findLayer } from "../oci/layer.ts";
@@ -22,7 +23,7 @@ import type { EtcPlace } from "./etc/scan.ts";
 import { collectBootFiles, planCollection } from "./gc.ts";
 import type { Host } from "./host.ts";
 import { imageEtc } from "./image-etc.ts";
-import { readImageTree } from "./image-facts.ts";
+import { type BootableKernel, readImageTree } from "./image-facts.ts";
 import { observe } from "./observe.ts";
 import { planStage, type StagePlan } from "./stage.ts";
 
@@ -90,6 +91,24 @@ export function downloadOf(
   };
 }
 
+/** What a boot menu and a directory take besides the kernel, in bytes. */
+const MENU_SIZE = 1 << 20;
+
+/** Throws if a boot partition that has not this kernel already has no room for it. */
+export function requireBootRoom({ linux, places }: Host, { digest, size }: BootableKernel): void {
+  for (const place of places) {
+    const { available, blockSize } = linux.fstatfs(place.directory);
+    const free = available * blockSize;
+    const shared = findKernel(linux, place, digest) !== undefined;
+    const needed = MENU_SIZE + (shared ? 0 : size);
+    if (needed <= free) continue;
+    throw new HintedError(
+      `not enough room on ${place.path}: ${needed} bytes are needed, ${free} are free`,
+      "cfsboot delete removes a deployment with its kernel, cfsboot gc what is left over",
+    );
+  }
+}
+
 /** Throws if there is not even room for the layers as they are transported. */
 export function requireRoom({ linux, sysroot }: Host, { bytes }: Download): void {
   const { available, blockSize } = linux.fstatfs(sysroot);
@@ -140,8 +159,8 @@ export function tidy(host: Host, repository: Repository): Machine {
 }
 
 /**
- * Decides how an image that was fetched is staged. Throws an `EtcConflictsError` if there are conflicts in `/etc` that
- * nobody has decided about.
+ * Decides how an image that was fetched is staged. Throws if there is no room on a boot partition, and an
+ * `EtcConflictsError` if there are conflicts in `/etc` that nobody has decided about.
  */
 export function planUpgrade(
   host: Host,
@@ -154,6 +173,7 @@ export function planUpgrade(
   if (host.run === undefined) throw new Error("nothing can be staged where no system runs");
   if (machine.booted === undefined) throw new Error("what runs is not in the boot menu");
   const plan = planStage(host, repository, machine, image, request);
+  requireBootRoom(host, plan.kernel);
   requireNoConflicts(host, repository, machine.booted, image, etc, etcConflicts.strategy);
   const how = etcConflicts.chosen ? etcConflicts.strategy : undefined;
   const { kargs } = plan.origin;
