@@ -149,6 +149,8 @@ describe("patterns that are refused name their line", () => {
     ["/(a", "unclosed group at offset 0"],
     ["/a)", '")" closes no group at offset 3'],
     ["/(?=)a*+*", "a quantifier after a quantifier"],
+    ["/(?=)a\\b*", "a quantifier without what it repeats"],
+    ["/(?=)$?", "a quantifier without what it repeats"],
     ["|*", "a quantifier without what it repeats at offset 1"],
     ["/[a", "unclosed class at offset 1"],
     ["/(?=)[z-a]", "a range that is no range of characters"],

@@ -190,6 +190,10 @@ class Parser extends PatternParser<Pattern> {
     return this.eat("?") ? "lazy" : "greedy";
   }
 
+  protected override repeats({ type }: Pattern): boolean {
+    return type !== "look"; // as PCRE2 has it since 10.43
+  }
+
   private escape(): Pattern {
     const start = this.at++;
     const reference =

@@ -57,6 +57,11 @@ export abstract class PatternParser<P extends Pattern> {
   /** What follows a quantifier; `stacked`: how many quantifiers the atom had before this one. */
   protected abstract quantifierMode(stacked: number): Quantifier["mode"];
 
+  /** Whether what is no group may be followed by a quantifier. */
+  protected repeats(_atom: P): boolean {
+    return true;
+  }
+
   protected error(why: string, at = this.at): Error {
     return new Error(`${why} at offset ${Math.max(0, at - this.origin)}`);
   }
@@ -121,10 +126,11 @@ export abstract class PatternParser<P extends Pattern> {
         stacked++;
         continue;
       }
+      const isGroup = this.next === "(";
       const atom = this.atom();
       if (atom === "comment") continue;
       stacked = 0;
-      repeatable = atom !== "flags";
+      repeatable = atom !== "flags" && (isGroup || this.repeats(atom));
       if (atom !== "flags") items.push(atom);
     }
     return sequence(items);
