@@ -147,7 +147,8 @@ async function main(rounds: number, other: string | undefined): Promise<void> {
     const runs = new Map<string, Run[]>();
     const at = (contender: Contender, step: Step) => `${contender.name} ${step.name}`;
     for (let round = 0; round < rounds; round++) {
-      for (const contender of contenders) {
+      // nobody has the same place, which may be a bad one, in every round
+      for (const contender of round % 2 === 0 ? contenders : contenders.toReversed()) {
         const place = mkdtempSync(join(scratch, "round-"));
         prepare(place, host, contender);
         for (const step of STEPS) {
