@@ -162,9 +162,15 @@ function scriptOf(files: readonly MenuFile[]): Uint8Array {
 /** Removes a directory of entries that is not the live one, and what interrupted writes have left; false if there is none. */
 export function removeStagedEntries(linux: Linux, place: BootPlace, path: string): boolean {
   const removed = removeTree(linux, place.directory, path);
-  const left = removeTree(linux, place.directory, `${ENTRIES}${TEMPORARY}`);
-  if (removed || left) withDirectory(linux, place.directory, LOADER, (fd) => linux.fsync(fd));
+  if (removed) withDirectory(linux, place.directory, LOADER, (fd) => linux.fsync(fd));
+  removeUnfinishedEntries(linux, place);
   return removed;
+}
+
+/** Removes what a write of entries that did not come to its end has left. */
+export function removeUnfinishedEntries(linux: Linux, place: BootPlace): void {
+  if (!removeTree(linux, place.directory, `${ENTRIES}${TEMPORARY}`)) return;
+  withDirectory(linux, place.directory, LOADER, (fd) => linux.fsync(fd));
 }
 
 /** Copies what a boot partition can hold: files, directories and, where it has them, symlinks. */

@@ -5,7 +5,7 @@ import { type Machine, understand } from "../../src/model/deployments.ts";
 import { artifactName } from "../../src/model/menu-entry.ts";
 import { STAGED_ENTRIES } from "../bootloader/boot-place.ts";
 import { removeStagedEntries } from "../bootloader/entries.ts";
-import { listKernels, removeKernel, removeUnfinishedKernels } from "../bootloader/kernels.ts";
+import { listKernels, removeKernel } from "../bootloader/kernels.ts";
 import { listTags, tagImage, untagImage } from "../oci/image.ts";
 import { MANIFEST_PREFIX } from "../oci/streams.ts";
 import { collectGarbage, type GcResult } from "../repository/gc.ts";
@@ -13,7 +13,8 @@ import type { Repository } from "../repository/repository.ts";
 import type { Host } from "./host.ts";
 import { observe } from "./observe.ts";
 import { removeStagedRecord } from "./staged.ts";
-import { removeState, removeUnfinishedStates } from "./state.ts";
+import { removeState } from "./state.ts";
+import { removeUnfinished } from "./unfinished.ts";
 
 /** Decides what goes. Writes nothing. */
 export function planCollection(repository: Repository, machine: Machine): BootGarbage {
@@ -45,14 +46,14 @@ export function describeCollection(garbage: BootGarbage): string[] {
 /**
  * Carries out a plan on the boot partitions and the state, not on objects. Nothing here is needed by what can be booted.
  *
- * Order: the record; the staged menu; kernels; state directories; tags.
+ * Order: what was cut off; the record; the staged menu; kernels; state directories; tags.
  */
 export function collectBootFiles(host: Host, repository: Repository, garbage: BootGarbage): void {
   const { linux } = host;
+  removeUnfinished(host);
   if (garbage.record) removeStagedRecord(host);
   for (const place of host.places) {
     if (garbage.stagedMenu) removeStagedEntries(linux, place, STAGED_ENTRIES);
-    removeUnfinishedKernels(linux, place);
     const present = new Set(listKernels(linux, place).map(({ name }) => name));
     for (const artifact of garbage.artifacts) {
       // a name without the prefix is none that this program or today's bootc has given
@@ -60,7 +61,6 @@ export function collectBootFiles(host: Host, repository: Repository, garbage: Bo
       if (present.has(name)) removeKernel(linux, place, name);
     }
   }
-  removeUnfinishedStates(host);
   for (const id of garbage.states) removeState(host, id);
   for (const { tag, manifestDigest } of garbage.tags.add) {
     tagImage(repository, manifestDigest, tag);

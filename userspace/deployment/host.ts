@@ -26,5 +26,7 @@ export interface Host {
 export const DEPLOY = "state/deploy";
 /** The `/var` that all deployments share, below the physical root. */
 export const SHARED_VAR = "state/os/default/var";
+/** What is noted about updates, below the physical root. */
+export const RECORDS = "state/cfsboot";
 /** The record of what is staged, below `Host.run`. */
 export const STAGED_RECORD = "staged-deployment";
