@@ -15,7 +15,11 @@ const FAT_OPTIONS: readonly FsSetting[] = [
 ];
 
 /** Mounts an EFI system partition, or an extended boot loader partition, which may have another file system. */
-export function openPartition(linux: Linux, device: BlockDevice, readOnly: boolean): BootPlace {
+export function openPartition(
+  linux: Linux,
+  device: Pick<BlockDevice, "path" | "fileSystem" | "mountPoints">,
+  readOnly: boolean,
+): BootPlace {
   const type = device.fileSystem ?? "vfat";
   const settings: FsSetting[] = [["source", device.path], ...(type === "vfat" ? FAT_OPTIONS : [])];
   if (readOnly) settings.push(["ro", true]);

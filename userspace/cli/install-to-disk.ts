@@ -27,6 +27,7 @@ interface Flags extends ImageFlags {
   readonly rootSize?: number;
   readonly size?: number;
   readonly viaLoopback: boolean;
+  readonly allowMissingVerity: boolean;
 }
 
 export function registerToDisk(install: Command): void {
@@ -47,6 +48,7 @@ export function registerToDisk(install: Command): void {
     .addOption(size("--xbootldr <size>", "make an extended boot loader partition, for kernels"))
     .addOption(size("--root-size <size>", "of the root partition (default: all that is left)"))
     .addOption(size("--size <size>", "of a file (default: as it is, a new one 10G)"))
+    .option("--allow-missing-verity", "do without fs-verity: the kernel checks nothing", false)
     .option(
       "--via-loopback",
       "work on a file as on a disk, with fs-verity at once; needs root",
@@ -82,6 +84,7 @@ async function toDisk(path: string, flags: Flags): Promise<void> {
     ...(flags.xbootldr !== undefined && { xbootldrSize: flags.xbootldr }),
     ...(flags.rootSize !== undefined && { rootSize: flags.rootSize }),
     ...{ diskSize: disk.size, sectorSize: disk.sectorSize, sealedLater: disk.offline },
+    insecure: flags.allowMissingVerity,
     bootLoader: flags.bootloader ?? config.bootLoader ?? "systemd",
     kargs: [...config.kargs, ...flags.karg],
     discoverable: config.discoverable ?? false,
@@ -92,8 +95,7 @@ async function toDisk(path: string, flags: Flags): Promise<void> {
     if (flags.dryRun) return;
     const wanted = { ...request, bootLoader: plan.bootLoader, kargs: plan.kargs };
     const { linux } = await import("../linux.ts");
-    const { installOffline } = await import("../install/offline.ts");
-    const { id } = await installOffline(linux, plan, wanted, steps(flags));
+    const { id } = await disk.install(linux, plan, wanted, steps(flags));
     print([`Installed ${id.slice(0, 12)} on ${path}`]);
   });
 }
@@ -104,16 +106,27 @@ interface Disk {
   readonly missing: boolean;
   /** Whether it is a file that is written as a whole. */
   readonly offline: boolean;
+  readonly install: typeof import("../install/disk.ts").installOnDisk;
 }
 
 async function diskAt(path: string, { size: wished, viaLoopback }: Flags): Promise<Disk> {
   const stat = statSync(path, { throwIfNoEntry: false });
-  if (stat !== undefined && !stat.isFile()) throw new UsageError(`${path}: expected a file`);
-  const fileSize = wished ?? (stat?.size || DEFAULT_FILE_SIZE);
+  if (stat?.isBlockDevice()) {
+    if (wished !== undefined) throw new UsageError(`--size is for files, ${path} is a disk`);
+    if (viaLoopback) throw new UsageError(`--via-loopback is for files, ${path} is a disk`);
+    const { installOnDisk, measureDevice } = await import("../install/disk.ts");
+    return { ...measureDevice(path), missing: false, offline: false, install: installOnDisk };
+  }
+  if (stat !== undefined && !stat.isFile()) {
+    throw new UsageError(`${path}: expected a disk, or a file`);
+  }
+  const { installOffline } = await import("../install/offline.ts");
+  const { installByLoop } = await import("../install/loop.ts");
   return {
-    size: fileSize,
+    size: wished ?? (stat?.size || DEFAULT_FILE_SIZE),
     sectorSize: FILE_SECTOR,
     missing: stat === undefined,
     offline: !viaLoopback,
+    install: viaLoopback ? installByLoop : installOffline,
   };
 }

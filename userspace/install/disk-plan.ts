@@ -41,6 +41,8 @@ export interface DiskWishes extends Omit<LayoutWishes, "bios"> {
   /** What that argument says instead of the UUID; empty: there is none. */
   readonly rootMountSpec: string | undefined;
   readonly sealedLater: boolean;
+  /** Whether it does without fs-verity even where the file system has it. */
+  readonly insecure: boolean;
 }
 
 export function planDisk(wishes: DiskWishes): DiskPlan {
@@ -60,7 +62,7 @@ export function planDisk(wishes: DiskWishes): DiskPlan {
   return {
     ...{ path, diskSize, sectorSize, partitions, root, bootLoader },
     kargs: [...rootKargs(root.fileSystemId, wishes), ...wishes.kargs],
-    ...{ sealedLater, insecure: fileSystem === "xfs" },
+    ...{ sealedLater, insecure: wishes.insecure || fileSystem === "xfs" },
   };
 }
 
@@ -82,7 +84,7 @@ export function describeDisk(plan: DiskPlan): string[] {
     ),
     bootLoader === "none" ? "install no boot loader" : `install ${LOADER_NAMES[bootLoader]}`,
     `kernel arguments besides the image's own: ${kargs.join(" ")}`,
-    ...(insecure ? ["xfs cannot do fs-verity: the kernel does not check what it reads"] : []),
+    ...(insecure ? [`without fs-verity: the kernel does not check what it reads`] : []),
     ...(sealedLater && !insecure
       ? ["fs-verity is turned on at the first boot, by cfsboot-seal.service"]
       : []),

@@ -1,0 +1,138 @@
+/** Installs on a block device. Everything on it is destroyed. */
+import { setTimeout } from "node:timers/promises";
+import {
+  AT_FDCWD,
+  MOUNT_ATTR_NODEV,
+  MOUNT_ATTR_NOSUID,
+  O_CLOEXEC,
+  O_DIRECTORY,
+  O_RDONLY,
+} from "../../src/linux/constants.ts";
+import { makeDirectories, openDirectory } from "../../src/linux/directories.ts";
+import { createMount } from "../../src/linux/fs-context.ts";
+import type { Fd, Linux } from "../../src/linux/linux.ts";
+import { sfdiskScript } from "../../src/model/disk-layout.ts";
+import { type BootPlace, espPlace, grubPlace } from "../bootloader/boot-place.ts";
+import { openPartition } from "../bootloader/open-place.ts";
+import type { Host } from "../deployment/host.ts";
+import { bootId } from "../deployment/outcome.ts";
+import type { StagePlan } from "../deployment/stage.ts";
+import { installContents, type Wanted } from "./contents.ts";
+import type { DiskPlan, PlannedPartition } from "./disk-plan.ts";
+import { formatDevice } from "./file-systems.ts";
+import { finishFileSystem } from "./finish.ts";
+import { runProgram } from "./programs.ts";
+
+/** So long devices of partitions may take to appear, in milliseconds. */
+const PATIENCE = 10_000;
+const PAUSE = 100;
+
+/** Size and sectors of a device, in bytes. */
+export function measureDevice(path: string): {
+  readonly size: number;
+  readonly sectorSize: number;
+} {
+  const [size, sectorSize] = runProgram("blockdev", ["--getsize64", "--getss", path])
+    .trim()
+    .split(/\s+/)
+    .map(Number);
+  if (!size || !sectorSize) throw new Error(`${path}: blockdev tells no size`);
+  return { size, sectorSize };
+}
+
+/** Carries out a plan. The file systems are mounted where nobody else sees them. */
+export async function installOnDisk(
+  linux: Linux,
+  plan: DiskPlan,
+  wanted: Wanted,
+  say: (step: string) => void,
+): Promise<StagePlan> {
+  say("divide the disk and make file systems");
+  const devices = await divide(linux, plan);
+  for (const { partition, device } of devices) formatDevice(device, partition);
+  const opened: Fd[] = [];
+  try {
+    const open = (role: PlannedPartition["role"]) => {
+      const found = devices.find(({ partition }) => partition.role === role);
+      if (found === undefined) return undefined;
+      const fd = mountDirectory(linux, found.partition, found.device);
+      opened.push(fd);
+      return fd;
+    };
+    const [root, esp, xbootldr] = [open("root"), open("esp"), open("xbootldr")];
+    if (root === undefined || esp === undefined) {
+      throw new Error("expected a root partition and an ESP");
+    }
+    makeDirectories(linux, root, "boot", 0o755);
+    const place = placeOf(linux, plan, root, xbootldr ?? esp);
+    if (place.directory !== (xbootldr ?? esp)) opened.push(place.directory);
+    const host: Host = {
+      ...{ linux, sysroot: root, sysrootPath: `the root of ${plan.path}`, places: [place] },
+      loader: plan.bootLoader === "grub" ? "grub" : "systemd-boot",
+      ...{ run: undefined, running: undefined, bootId: bootId(linux) },
+    };
+    const repositoryPath = `/proc/self/fd/${root}/composefs`;
+    const target = { host, repositoryPath, insecure: plan.insecure, esp };
+    const deployed = await installContents(target, wanted, say);
+    for (const fd of [esp, xbootldr, root]) if (fd !== undefined) finishFileSystem(linux, fd);
+    return deployed;
+  } finally {
+    for (const fd of opened.reverse()) linux.close(fd);
+  }
+}
+
+function placeOf(linux: Linux, plan: DiskPlan, root: Fd, boot: Fd): BootPlace {
+  if (plan.bootLoader !== "grub") return espPlace(boot, `the boot partition of ${plan.path}`);
+  return grubPlace(openDirectory(linux, root, "boot"), `/boot of ${plan.path}`, false);
+}
+
+interface Device {
+  readonly partition: PlannedPartition;
+  readonly device: string;
+}
+
+/** Makes the table; returns the partitions' devices when they are there. */
+async function divide(linux: Linux, plan: DiskPlan): Promise<Device[]> {
+  const { path, partitions, sectorSize } = plan;
+  const uuids = partitions.map(({ partitionUuid }) => partitionUuid);
+  const wipe = ["--wipe", "always", "--wipe-partitions", "always"];
+  // sfdisk refuses a disk that is in use
+  runProgram("sfdisk", ["--quiet", ...wipe, path], {
+    input: sfdiskScript(partitions, uuids, sectorSize),
+  });
+  const table = JSON.parse(runProgram("sfdisk", ["--json", path]));
+  const nodes: { node: string; uuid: string }[] = table.partitiontable.partitions;
+  const devices = partitions.map((partition) => {
+    const uuid = partition.partitionUuid.toUpperCase();
+    const found = nodes.find((node) => node.uuid.toUpperCase() === uuid);
+    if (found === undefined) throw new Error(`${path} has no partition ${partition.name}`);
+    return { partition, device: found.node };
+  });
+  for (const { device } of devices) await appears(linux, device);
+  return devices;
+}
+
+async function appears(linux: Linux, device: string): Promise<void> {
+  for (let waited = 0; ; waited += PAUSE) {
+    try {
+      linux.faccessat(AT_FDCWD, device, 0);
+      return;
+    } catch (error) {
+      if (waited >= PATIENCE) throw new Error(`${device} does not appear`, { cause: error });
+    }
+    await setTimeout(PAUSE);
+  }
+}
+
+/** A directory to read and write in, unlike the mount itself, which is only a path. */
+function mountDirectory(linux: Linux, { fileSystem }: PlannedPartition, device: string): Fd {
+  const mount =
+    fileSystem === "vfat" || fileSystem === undefined
+      ? openPartition(linux, { path: device, fileSystem, mountPoints: [] }, false).directory
+      : createMount(linux, fileSystem, [["source", device]], MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
+  try {
+    return linux.openat(mount, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  } finally {
+    linux.close(mount);
+  }
+}
