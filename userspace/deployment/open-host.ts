@@ -1,5 +1,5 @@
 /** Opens the running machine: what runs, the physical root, the boot partitions, the boot loader. */
-import { fromBytes, fromText, toText } from "../../src/formats/bytestring.ts";
+import { ascii, fromBytes, fromText, toText } from "../../src/formats/bytestring.ts";
 import { efiText } from "../../src/formats/efi-variable.ts";
 import { type MountInfo, mountAt, parseMountInfo } from "../../src/formats/mountinfo.ts";
 import {
@@ -20,6 +20,7 @@ import {
   S_IFMT,
   ST_RDONLY,
 } from "../../src/linux/constants.ts";
+import { ifThere, openDirectory } from "../../src/linux/directories.ts";
 import { readFile } from "../../src/linux/files.ts";
 import { HintedError } from "../../src/linux/hint.ts";
 import { type Fd, isErrno, type Linux } from "../../src/linux/linux.ts";
@@ -74,12 +75,16 @@ export function openHost(linux: Linux, access: Access, onWait?: () => void): Ope
   };
   try {
     const sysroot = keep(openSysroot(linux, access));
-    const readOnly = (linux.fstatfs(sysroot).flags & ST_RDONLY) !== 0;
+    const readOnly =
+      access === "read"
+        ? isReadOnlyDisk(linux, mounts)
+        : (linux.fstatfs(sysroot).flags & ST_RDONLY) !== 0;
     if (access === "write" && readOnly) {
       throw new Error("the disk cannot be written to: is this a live system?");
     }
-    const run = keep(openRun(linux));
-    if (access === "write") keep(lock(linux, run, onWait));
+    const run = openRun(linux, access);
+    if (run !== undefined) keep(run);
+    if (run !== undefined && access === "write") keep(lock(linux, run, onWait));
     const { loader, places } = openPlaces(linux, mounts, sysroot, access === "read");
     for (const place of places) keep(place.directory);
     const { id, insecure } = running;
@@ -144,6 +149,15 @@ function reopen(linux: Linux, clone: Fd): Fd {
   }
 }
 
+/** Whether who would write could not: the file system is read-only, and so is the device that it is on. */
+function isReadOnlyDisk(linux: Linux, mounts: readonly MountInfo[]): boolean {
+  const mount = mountAt(mounts, fromText(SYSROOT));
+  if (mount === undefined || !mount.superOptions.includes(ascii("ro"))) return false;
+  const file = `/sys/dev/block/${mount.major}:${mount.minor}/ro`;
+  const bytes = ifThere(() => readFile(linux, AT_FDCWD, file, MAX_VARIABLE));
+  return bytes !== undefined && fromBytes(bytes).trim() === "1";
+}
+
 /** The whole file system was mounted read-only: makes it writable, but not by the mount that everybody sees. */
 function makeWritable(linux: Linux): boolean {
   try {
@@ -156,15 +170,13 @@ function makeWritable(linux: Linux): boolean {
   return true;
 }
 
-function openRun(linux: Linux): Fd {
-  const flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
-  try {
-    return linux.openat(AT_FDCWD, RUN, flags);
-  } catch (error) {
-    if (!isErrno(error, "ENOENT")) throw error;
-    linux.mkdirat(AT_FDCWD, RUN, 0o755);
-    return linux.openat(AT_FDCWD, RUN, flags);
-  }
+/** The directory of this boot's records; to look, there need be none. */
+function openRun(linux: Linux, access: Access): Fd | undefined {
+  const open = () => openDirectory(linux, AT_FDCWD, RUN);
+  const there = ifThere(open);
+  if (there !== undefined || access === "read") return there;
+  linux.mkdirat(AT_FDCWD, RUN, 0o755);
+  return open();
 }
 
 /** One process at a time changes deployments. */

@@ -1,0 +1,165 @@
+/**
+ * The commands on the machine that they run on: in a mount namespace whose root is mounted from composefs, with a physical root
+ * and `/boot` as GRUB has it.
+ */
+import { spawnSync } from "node:child_process";
+import {
+  cpSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import type { HostStatus } from "../../src/model/host-status.ts";
+import { linux } from "../../userspace/linux.ts";
+import { osLayer, TestMachine } from "../deployment/machine.ts";
+import { image, writeLayout } from "../oci/fixtures/images.ts";
+
+const PROGRAM = join(import.meta.dirname, "../../dist/cfsboot.mjs");
+
+/** Directories of this system that the program needs. */
+const HERE = ["usr", "bin", "sbin", "lib", "lib64", "proc", "dev", "sys", "tmp"];
+
+/** Enters the machine and runs the program there. `$1`: its directory, `$2`: what the root is mounted from. */
+const ENTER = `
+set -e
+mkdir -p "$1/new"
+mount -t tmpfs "$2" "$1/new"
+cd "$1/new"
+mkdir -p sysroot run etc boot old program
+for name in ${HERE.join(" ")}; do
+  if [ -L "/$name" ]; then cp -P "/$name" .; elif [ -d "/$name" ]; then mkdir "$name"; mount --rbind "/$name" "$name"; fi
+done
+mount --bind "$1/sysroot" sysroot
+mount -o remount,bind,ro sysroot
+mount --bind "$1/run" run
+mount --bind "$1/root/etc" etc
+mount --bind "$4" program
+mkdir -p ".$(dirname "$3")"
+pivot_root . old
+shift 4
+cd /
+exec "$@"
+`;
+
+function enter(machine: TestMachine, id: string, ...args: string[]) {
+  const { status, stdout, stderr } = spawnSync(
+    "unshare",
+    [
+      ...["-m", "--propagation", "private", "sh", "-c", ENTER, "sh"],
+      ...[machine.path, `composefs:${id}`, process.execPath, join(PROGRAM, "..")],
+      ...[`/old${process.execPath}`, "/program/cfsboot.mjs", ...args],
+    ],
+    {
+      encoding: "utf8",
+      env: { PATH: `${machine.path}/stubs:${process.env.PATH}` },
+    },
+  );
+  return { status, stdout, stderr };
+}
+
+/** Puts what is on the ESP where GRUB reads it. */
+function toGrub({ path }: TestMachine): void {
+  const boot = join(path, "sysroot/boot");
+  mkdirSync(boot);
+  for (const name of readdirSync(join(path, "esp/EFI/Linux"))) {
+    cpSync(join(path, "esp/EFI/Linux", name), join(boot, name), { recursive: true });
+  }
+  renameSync(join(path, "esp/loader"), join(boot, "loader"));
+  const entries = join(boot, "loader/entries");
+  for (const name of readdirSync(entries)) {
+    const text = readFileSync(join(entries, name), "utf8");
+    writeFileSync(join(entries, name), text.replaceAll("/EFI/Linux/", "/boot/"));
+  }
+}
+
+/** Programs that only note how they were called. */
+function stub(machine: TestMachine, ...names: string[]): void {
+  const directory = join(machine.path, "stubs");
+  mkdirSync(directory);
+  for (const name of names) {
+    const script = `#!/bin/sh\necho "${name} $*" >> "${machine.path}/calls"\n`;
+    writeFileSync(join(directory, name), script, { mode: 0o755 });
+  }
+}
+
+/** Puts an image where the machine's upgrades come from. */
+function publish({ path }: TestMachine, version: string): string {
+  const layout = join(path, "published");
+  rmSync(layout, { recursive: true, force: true });
+  mkdirSync(layout);
+  writeLayout(layout, [
+    { image: image([{ tar: osLayer({ version }), compression: "gzip" }]), tag: "os" },
+  ]);
+  return `${layout}:os`;
+}
+
+test("upgrade, finalize, rollback, pin and karg of the machine itself", async (ctx) => {
+  if (linux.geteuid() !== 0) return ctx.skip("not root: nothing can be mounted");
+  using machine = new TestMachine();
+  const name = publish(machine, "1");
+  const reference = { transport: "oci", name, signature: undefined } as const;
+  const first = await machine.stage({ version: "1" }, { counted: false, reference });
+  machine.boot();
+  toGrub(machine);
+  stub(machine, "systemctl", "systemd-run");
+  const run = (...args: string[]) => {
+    const { status, stdout, stderr } = enter(machine, first, ...args);
+    expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
+    return stdout;
+  };
+  const look = () => JSON.parse(run("status", "--json")) as HostStatus;
+
+  const probe = enter(machine, first, "status");
+  if (probe.status === null) return ctx.skip("there is no unshare on this machine");
+  if (/Operation not permitted|permission denied/.test(probe.stderr)) {
+    return ctx.skip("this container may not mount");
+  }
+  expect(look()).toMatchObject({
+    status: { booted: { composefs: { verity: first, bootloader: "grub" } }, readOnly: false },
+    cfsboot: { deployments: [{ slot: "booted", damage: [] }], warnings: [] },
+  });
+  expect(machine.names("run")).toEqual([]); // to look leaves no trace
+
+  publish(machine, "2");
+  expect(run("upgrade", "--apply")).toMatch(/^Queued for next boot: oci:/);
+  expect(machine.read("calls").split("\n")).toEqual([
+    "systemctl start --quiet cfsboot-finalize-staged.service",
+    "systemd-run --quiet -- systemctl reboot --message=Initiated by cfsboot",
+    "",
+  ]);
+  const [staged] = look().cfsboot.deployments;
+  expect(staged).toMatchObject({ slot: "staged", index: 0, damage: [] });
+
+  writeFileSync(machine.etc("hostname"), "mine\n");
+  expect(run("finalize-staged")).toBe(`Next boot: ${staged!.id.slice(0, 12)}\n`);
+  expect(machine.read(`sysroot/state/deploy/${staged!.id}/etc/hostname`)).toBe("mine\n");
+  expect(look().status.rollbackQueued).toBe(true);
+  run("rollback", first.slice(0, 12));
+  expect(look().status.rollbackQueued).toBe(false);
+
+  run("pin", "booted");
+  run("karg", "add", "quiet");
+  expect(look().cfsboot.deployments).toMatchObject([
+    { slot: "booted", pinned: true, localKargs: { added: ["quiet"] } },
+    { slot: "rollback", pinned: false, localKargs: { added: [] } },
+  ]);
+  expect(machine.read("sysroot/boot/loader/entries/cfsboot.cfg")).toContain(" 'quiet'\n");
+});
+
+test("usr-overlay makes /usr writable, once", (ctx) => {
+  if (linux.geteuid() !== 0) return ctx.skip("not root: nothing can be mounted");
+  using machine = new TestMachine();
+  mkdirSync(join(machine.path, "sysroot/boot"));
+  const { status, stdout, stderr } = enter(machine, "ab".repeat(32), "usr-overlay");
+  if (/not permitted/.test(stderr)) return ctx.skip("this container may not mount");
+  expect({ status, stdout }).toEqual({
+    status: 0,
+    stdout:
+      "A read/write overlayfs is now mounted on /usr\nAll changes there will be discarded on reboot.\n",
+  });
+});
