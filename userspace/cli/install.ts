@@ -1,5 +1,7 @@
 /** `cfsboot install` */
 import type { Command } from "commander";
+import { registerFinalize } from "./install-finalize.ts";
+import { registerToExistingRoot, registerToFilesystem } from "./install-mounted.ts";
 import { registerSeal } from "./install-seal.ts";
 import { registerToDisk } from "./install-to-disk.ts";
 
@@ -8,5 +10,8 @@ export function register(program: Command): void {
     .command("install")
     .description("put an image on a disk, or into file systems, so that a machine boots it");
   registerToDisk(install);
+  registerToFilesystem(install);
+  registerToExistingRoot(install);
+  registerFinalize(install);
   registerSeal(install);
 }

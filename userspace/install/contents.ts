@@ -108,7 +108,11 @@ export async function installContents(
   deploy(host, repository, plan);
   if (loader !== undefined && esp !== undefined) {
     say(`write systemd-boot (of the ${loader.source === "image" ? "image" : "running system"})`);
-    writeSystemdBoot(host.linux, esp, loader, !generic);
+    if (!writeSystemdBoot(host.linux, esp, loader, !generic)) {
+      say(
+        `EFI/BOOT has another boot loader, which stays: tell the firmware about EFI/systemd/${loader.name} (efibootmgr)`,
+      );
+    }
   }
   return plan;
 }

@@ -7,6 +7,7 @@ import {
   replaceFile,
   withDirectory,
 } from "../../src/linux/directories.ts";
+import { readFile } from "../../src/linux/files.ts";
 import { HintedError } from "../../src/linux/hint.ts";
 import { type Fd, isErrno, type Linux } from "../../src/linux/linux.ts";
 import { findFile } from "../../src/model/boot-resources.ts";
@@ -16,6 +17,8 @@ import type { Repository } from "../repository/repository.ts";
 
 const DIRECTORY = "usr/lib/systemd/boot/efi";
 const MAX_PROGRAM = 64 << 20;
+/** What the program has in its section `.sdmagic`. */
+const LOADER_MARK = "#### LoaderInfo: systemd-boot ";
 const SEED_SIZE = 32;
 const MENU_TIMEOUT = "timeout 5\n";
 // FAT has no modes, but tests have
@@ -60,14 +63,15 @@ export function findSystemdBoot(
  * Writes the boot loader where firmware finds it by itself (`EFI/BOOT`), and where `bootctl update` does; a short menu unless
  * there is a configuration; and, unless it is for many machines, a random seed.
  *
- * The program comes last: without it the firmware boots what it booted before.
+ * The program comes last: without it the firmware boots what it booted before. Returns false if another boot loader is where
+ * firmware looks by itself: that one stays.
  */
 export function writeSystemdBoot(
   linux: Linux,
   esp: Fd,
   { name, program }: SystemdBoot,
   randomSeed: boolean,
-): void {
+): boolean {
   for (const directory of ["EFI/systemd", "EFI/BOOT", "EFI/Linux", "loader/entries"]) {
     makeDirectories(linux, esp, directory, DIRECTORY_MODE);
   }
@@ -82,9 +86,21 @@ export function writeSystemdBoot(
     replaceFile(linux, directory, name, program, FILE_MODE),
   );
   const fallback = name.replace("systemd-boot", "BOOT").toUpperCase();
-  withDirectory(linux, esp, "EFI/BOOT", (directory) =>
-    replaceFile(linux, directory, fallback, program, FILE_MODE),
-  );
+  return withDirectory(linux, esp, "EFI/BOOT", (directory) => {
+    if (isForeign(linux, directory, fallback)) return false;
+    replaceFile(linux, directory, fallback, program, FILE_MODE);
+    return true;
+  });
+}
+
+function isForeign(linux: Linux, directory: Fd, name: string): boolean {
+  try {
+    const program = Buffer.from(readFile(linux, directory, name, MAX_PROGRAM));
+    return !program.includes(LOADER_MARK);
+  } catch (error) {
+    if (isErrno(error, "ENOENT")) return false;
+    throw error;
+  }
 }
 
 function createIfMissing(

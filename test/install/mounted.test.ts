@@ -1,0 +1,123 @@
+/** Installing into file systems that are mounted: in a mount namespace of its own, which only root may make. */
+import { spawnSync } from "node:child_process";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { osLayer } from "../deployment/machine.ts";
+import { image, writeLayout } from "../oci/fixtures/images.ts";
+
+const CFSBOOT = join(import.meta.dirname, "../../dist/cfsboot.mjs");
+const directory = mkdtempSync(join(tmpdir(), "cfsboot-mounted-"));
+afterAll(() => rmSync(directory, { recursive: true }));
+
+const boot = (mark: string) => Buffer.from(`#### LoaderInfo: ${mark} 257 ####`);
+const canMount = spawnSync("unshare", ["--mount", "true"]).status === 0;
+
+beforeAll(() => {
+  const layout = join(directory, "layout");
+  mkdirSync(layout);
+  const program = {
+    path: "usr/lib/systemd/boot/efi/systemd-bootx64.efi",
+    data: boot("systemd-boot"),
+  };
+  const parents = ["usr/lib/systemd/", "usr/lib/systemd/boot/", "usr/lib/systemd/boot/efi/"];
+  const files = [...parents.map((path) => ({ path })), program];
+  const tar = osLayer({ version: "13", files });
+  writeLayout(layout, [{ image: image([{ tar, compression: "none" }]), tag: "os" }]);
+});
+
+/** Runs the command on a root that is mounted only for it. */
+function install(root: string, command: string, ...args: string[]) {
+  mkdirSync(join(root, "efi"), { recursive: true });
+  const script = 'mount --bind "$0" "$0" && mount --bind "$0/efi" "$0/efi" && exec "$@"';
+  const cfsboot = [process.execPath, CFSBOOT, "install", command, root];
+  const options = ["--source-imgref", `oci:${directory}/layout:os`, "--allow-missing-verity"];
+  return spawnSync(
+    "unshare",
+    ["--mount", "sh", "-c", script, root, ...cfsboot, ...options, "--esp", `${root}/efi`, ...args],
+    { encoding: "utf8" },
+  );
+}
+
+describe("to-filesystem", () => {
+  beforeEach((ctx) => {
+    if (!canMount) ctx.skip("no mount namespace can be made here: that takes root");
+  });
+
+  const root = (name: string) => join(directory, name);
+  const SPEC = ["--root-mount-spec", "LABEL=system"];
+
+  test("an empty root gets a deployment, its ESP the boot loader and the menu", () => {
+    const path = root("empty");
+    const { status, stderr, stdout } = install(path, "to-filesystem", ...SPEC, "--karg", "nosmt");
+    expect({ status, stderr }).toMatchObject({ status: 0 });
+    expect(stdout).toContain("image's own: root=LABEL=system rw nosmt\n");
+    const [id] = readdirSync(join(path, "state/deploy"));
+    const [entry] = readdirSync(join(path, "efi/loader/entries"));
+    expect(readFileSync(join(path, "efi/loader/entries", entry!), "utf8")).toContain(
+      `options root=LABEL=system rw nosmt composefs=?${id}\n`,
+    );
+    const fallback = readFileSync(join(path, "efi/EFI/BOOT/BOOTX64.EFI"));
+    expect(fallback.equals(boot("systemd-boot"))).toBe(true);
+    expect(readFileSync(join(path, "efi/loader/random-seed"))).toHaveLength(32);
+  });
+
+  test("a root that is not empty is refused, and nothing is written", () => {
+    const path = root("full");
+    mkdirSync(join(path, "data"), { recursive: true });
+    const { status, stderr } = install(path, "to-filesystem", ...SPEC);
+    expect({ status, stderr }).toEqual({
+      status: 1,
+      stderr: `cfsboot: error: ${path} is not empty: there is ${path}/data\nhint: --replace alongside installs beside what is there\n`,
+    });
+    expect(readdirSync(path).sort()).toEqual(["data", "efi"]);
+  });
+
+  test("alongside, everything that is there stays: files, another boot loader, its configuration", () => {
+    const path = root("other");
+    mkdirSync(join(path, "efi/EFI/BOOT"), { recursive: true });
+    mkdirSync(join(path, "efi/loader"), { recursive: true });
+    const shim = join(path, "efi/EFI/BOOT/BOOTX64.EFI");
+    writeFileSync(shim, "shim");
+    writeFileSync(join(path, "efi/loader/loader.conf"), "timeout 60\n");
+    writeFileSync(join(path, "data"), "mine");
+    const { status, stderr } = install(path, "to-filesystem", ...SPEC, "--replace", "alongside");
+    expect({ status, stderr }).toMatchObject({ status: 0 });
+    expect(stderr).toContain("EFI/BOOT has another boot loader, which stays");
+    expect(readFileSync(shim, "utf8")).toBe("shim");
+    expect(readFileSync(join(path, "efi/loader/loader.conf"), "utf8")).toBe("timeout 60\n");
+    expect(readFileSync(join(path, "data"), "utf8")).toBe("mine");
+    expect(existsSync(join(path, "efi/EFI/systemd/systemd-bootx64.efi"))).toBe(true);
+  });
+
+  test("to-existing-root takes the arguments about the root over from the system that runs", () => {
+    const { status, stderr, stdout } = install(root("running"), "to-existing-root", "--dry-run");
+    const own = readFileSync("/proc/cmdline", "utf8")
+      .split(/\s+/)
+      .find((karg) => karg.startsWith("root="));
+    if (own === undefined) expect(stderr).toContain("--root-mount-spec says what it is");
+    else
+      expect({ status, stdout }).toMatchObject({ status: 0, stdout: expect.stringContaining(own) });
+  });
+
+  test("what is not mounted is refused", () => {
+    const { status, stderr } = spawnSync(
+      process.execPath,
+      [CFSBOOT, "install", "to-filesystem", "--source-imgref", "oci:nothing", directory],
+      { encoding: "utf8" },
+    );
+    expect({ status, stderr }).toEqual({
+      status: 1,
+      stderr: `cfsboot: error: ${directory} is not a mount point\n`,
+    });
+  });
+});

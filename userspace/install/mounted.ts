@@ -1,0 +1,180 @@
+/** Installs into file systems that somebody has made and mounted: what they are, and whether they may be used. */
+import { readdirSync, readFileSync, realpathSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { fromText, toText } from "../../src/formats/bytestring.ts";
+import { parseArgument, splitCmdline } from "../../src/formats/cmdline.ts";
+import type { BootLoader } from "../../src/formats/install-toml.ts";
+import { type MountInfo, mountAt, parseMountInfo } from "../../src/formats/mountinfo.ts";
+import { AT_FDCWD } from "../../src/linux/constants.ts";
+import { HintedError } from "../../src/linux/hint.ts";
+import type { Linux } from "../../src/linux/linux.ts";
+import { openExplicitHost } from "../deployment/explicit-host.ts";
+import type { StagePlan } from "../deployment/stage.ts";
+import { installContents, type Wanted } from "./contents.ts";
+import { finishFileSystem } from "./finish.ts";
+import { runProgram } from "./programs.ts";
+
+/** Where EFI system partitions are mounted, below the root. */
+const ESP_PLACES = ["efi", "boot/efi", "boot"];
+
+export interface MountedWishes {
+  /** The directory on which the root is mounted. */
+  readonly root: string;
+  /** That of the EFI system partition; absent: one of the usual ones. */
+  readonly esp: string | undefined;
+  /** Whether there may be something in the root, which stays. */
+  readonly alongside: boolean;
+  readonly bootLoader: BootLoader;
+  readonly kargs: readonly string[];
+  /** What `root=` says; empty: there is none; absent: the UUID of what is mounted. */
+  readonly rootMountSpec: string | undefined;
+  /** The same of a `/boot` of its own. */
+  readonly bootMountSpec: string | undefined;
+  /** The kernel arguments of the system that runs: those about the root are taken over, if there is no `rootMountSpec`. */
+  readonly inherited: string | undefined;
+  readonly insecure: boolean;
+}
+
+export interface MountedPlan {
+  readonly root: string;
+  readonly esp: string | undefined;
+  /** What the boot loader reads entries from; absent: `/boot` of the root. */
+  readonly boot: string | undefined;
+  readonly bootLoader: BootLoader;
+  readonly kargs: readonly string[];
+  readonly insecure: boolean;
+}
+
+/** Decides. Throws if the root is no mount, is not empty, or if there is no place for the boot loader. */
+export function planMounted(wishes: MountedWishes): MountedPlan {
+  const root = realpathSync(wishes.root);
+  const mounts = parseMountInfo(readFileSync("/proc/self/mountinfo"));
+  const mounted = (path: string) => mountAt(mounts, fromText(path));
+  const mount = mounted(root);
+  if (mount === undefined) throw new Error(`${root} is not a mount point`);
+  if (!wishes.alongside) requireEmpty(root, mounts);
+  const { bootLoader, kargs } = wishes;
+  const given = wishes.esp === undefined ? undefined : realpathSync(wishes.esp);
+  const esp =
+    given ??
+    ESP_PLACES.map((place) => join(root, place)).find((path) => mounted(path)?.type === "vfat");
+  if (esp === undefined && bootLoader !== "none") {
+    throw new HintedError(
+      `no EFI system partition is mounted below ${root}`,
+      `mount it on ${root}/boot/efi, or name its directory by --esp`,
+    );
+  }
+  const separate = bootLoader === "grub" ? mounted(join(root, "boot")) : undefined;
+  return {
+    ...{ root, esp, bootLoader },
+    boot: bootLoader === "grub" ? undefined : esp,
+    kargs: [
+      ...rootKargs(root, mount, wishes),
+      ...(separate === undefined ? [] : bootKargs(join(root, "boot"), separate, wishes)),
+      ...kargs,
+    ],
+    insecure: wishes.insecure || mount.type === "xfs",
+  };
+}
+
+/** For people, a step a line. */
+export function describeMounted({ root, esp, bootLoader, kargs, insecure }: MountedPlan): string[] {
+  return [
+    `install into ${root}; nothing in it is removed`,
+    bootLoader === "none" || esp === undefined
+      ? "install no boot loader"
+      : `install ${bootLoader === "grub" ? "GRUB" : "systemd-boot"} on ${esp}`,
+    `kernel arguments besides the image's own: ${kargs.join(" ")}`,
+    ...(insecure ? ["without fs-verity: the kernel does not check what it reads"] : []),
+  ];
+}
+
+/** Carries out a plan. `finish`: the file systems are trimmed, and frozen for a moment, at the end. */
+export async function installMounted(
+  linux: Linux,
+  { root, esp, boot, bootLoader, insecure }: MountedPlan,
+  wanted: Wanted,
+  finish: boolean,
+  say: (step: string) => void,
+): Promise<StagePlan> {
+  const nothing = { run: undefined, running: undefined };
+  const loader = bootLoader === "grub" ? "grub" : "systemd-boot";
+  if (boot === undefined) makeBoot(linux, root);
+  const places = boot === undefined ? [] : [boot];
+  using host = openExplicitHost(linux, { sysroot: root, boot: places, loader, ...nothing });
+  using system =
+    esp === undefined
+      ? undefined
+      : openExplicitHost(linux, { sysroot: esp, boot: [esp], loader: "systemd-boot", ...nothing });
+  const repositoryPath = join(root, "composefs");
+  const target = { host, repositoryPath, insecure, esp: system?.sysroot };
+  const deployed = await installContents(target, wanted, say);
+  if (finish) {
+    for (const fd of [system?.sysroot, host.sysroot]) {
+      if (fd !== undefined) finishFileSystem(linux, fd);
+    }
+  }
+  return deployed;
+}
+
+function makeBoot(linux: Linux, root: string): void {
+  if (statSync(join(root, "boot"), { throwIfNoEntry: false }) !== undefined) return;
+  linux.mkdirat(AT_FDCWD, join(root, "boot"), 0o755);
+}
+
+/** Mount points are no content, nor are directories that lead to some. */
+function requireEmpty(root: string, mounts: readonly MountInfo[]): void {
+  const points = new Set(mounts.map(({ mountPoint }) => toText(mountPoint)));
+  const content = (directory: string): string | undefined => {
+    for (const entry of readdirSync(directory, { withFileTypes: true })) {
+      const path = join(directory, entry.name);
+      if (points.has(path) || (directory === root && entry.name === "lost+found")) continue;
+      if (!entry.isDirectory()) return path;
+      if (![...points].some((point) => point?.startsWith(`${path}/`))) return path;
+      const found = content(path);
+      if (found !== undefined) return found;
+    }
+    return undefined;
+  };
+  const found = content(root);
+  if (found === undefined) return;
+  throw new HintedError(
+    `${root} is not empty: there is ${found}`,
+    "--replace alongside installs beside what is there",
+  );
+}
+
+function rootKargs(root: string, mount: MountInfo, wishes: MountedWishes): string[] {
+  const { rootMountSpec, inherited } = wishes;
+  if (rootMountSpec === "") return ["rw"];
+  if (rootMountSpec === undefined && inherited !== undefined) {
+    const kept = splitCmdline(inherited).filter((karg) => isAboutRoot(parseArgument(karg).key));
+    if (kept.some((karg) => karg.startsWith("root="))) return [...kept, "rw"];
+  }
+  const subvolume = toText(mount.root);
+  const flags =
+    mount.type === "btrfs" && subvolume !== undefined && subvolume !== "/"
+      ? [`rootflags=subvol=${subvolume.slice(1)}`]
+      : [];
+  return [`root=${rootMountSpec ?? uuidOf(root, "--root-mount-spec")}`, ...flags, "rw"];
+}
+
+function isAboutRoot(name: string): boolean {
+  return name === "root" || name === "rootflags" || name === "rootfstype" || name.startsWith("rd.");
+}
+
+function bootKargs(path: string, { type }: MountInfo, { bootMountSpec }: MountedWishes): string[] {
+  if (bootMountSpec === "") return [];
+  const spec = bootMountSpec ?? uuidOf(path, "--boot-mount-spec");
+  return [`systemd.mount-extra=${spec}:/boot:${type}:ro`];
+}
+
+function uuidOf(path: string, option: string): string {
+  const args = ["--noheadings", "--output", "UUID", "--mountpoint", path];
+  const uuid = runProgram("findmnt", args, { accept: [1] })
+    .trim()
+    .split("\n")
+    .at(-1);
+  if (uuid) return `UUID=${uuid}`;
+  throw new HintedError(`what is mounted on ${path} has no UUID`, `${option} says what it is`);
+}
