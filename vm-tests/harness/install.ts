@@ -50,6 +50,13 @@ export const ETC = {
 /** From one place, so that the network is there as soon as the link is. */
 const NETWORK = "[Match]\nType=ether\n[Network]\nAddress=10.0.2.15/24\nLinkLocalAddressing=no\n";
 
+/** What blesses a boot that went well, of Debian's package systemd-boot. */
+const BLESSING = [
+  "usr/lib/systemd/systemd-bless-boot",
+  "usr/lib/systemd/system-generators/systemd-bless-boot-generator",
+  "usr/lib/systemd/system/systemd-bless-boot.service",
+];
+
 function debianPackage(name: string): string {
   return downloadPackage({ suite: SUITE, name, dir: join(PROJECT, ".cache", "packages") });
 }
@@ -71,9 +78,11 @@ async function machineImage(say: Say): Promise<{ layout: string; tag: string }> 
     mkdirSync(join(files, "usr/bin"), { recursive: true });
     // the one of this project: another one may need libraries that the guest has not
     copyFileSync(join(PROJECT, "node_modules/node/bin/node"), join(files, "usr/bin/node"));
-    // what blesses a boot that went well
     execFileSync("dpkg-deb", ["-x", debianPackage("systemd-boot"), join(work, "systemd-boot")]);
-    cpSync(join(work, "systemd-boot/usr/lib"), join(files, "usr/lib"), { recursive: true });
+    for (const path of BLESSING) {
+      mkdirSync(dirname(join(files, path)), { recursive: true });
+      copyFileSync(join(work, "systemd-boot", path), join(files, path));
+    }
     for (const [name, text] of Object.entries(ETC)) write(`etc/${name}`, text);
     write("usr/lib/systemd/network/10-machine.network", NETWORK);
     const wants = join(files, "usr/lib/systemd/system/multi-user.target.wants");
