@@ -3,9 +3,13 @@
  * also when they are mounted somewhere, or would be by an automount.
  */
 import type { BlockDevice } from "../../src/formats/lsblk.ts";
-import { MOUNT_ATTR_NODEV, MOUNT_ATTR_NOSUID } from "../../src/linux/constants.ts";
-import { createMount, type FsSetting } from "../../src/linux/fs-context.ts";
-import type { Linux } from "../../src/linux/linux.ts";
+import {
+  MOUNT_ATTR_NODEV,
+  MOUNT_ATTR_NOSUID,
+  MOUNT_ATTR_RDONLY,
+} from "../../src/linux/constants.ts";
+import { createMount, type FsSetting, isRefused } from "../../src/linux/fs-context.ts";
+import type { Fd, Linux } from "../../src/linux/linux.ts";
 import { type BootPlace, espPlace } from "./boot-place.ts";
 
 /** Nobody but root has business in it: it holds the random seed, among others. */
@@ -22,11 +26,28 @@ export function openPartition(
 ): BootPlace {
   const type = device.fileSystem ?? "vfat";
   const settings: FsSetting[] = [["source", device.path], ...(type === "vfat" ? FAT_OPTIONS : [])];
-  if (readOnly) settings.push(["ro", true]);
+  const attributes = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV;
   try {
-    const mount = createMount(linux, type, settings, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
+    const mount = readOnly
+      ? mountReadOnly(linux, type, settings, attributes)
+      : createMount(linux, type, settings, attributes);
     return espPlace(mount, device.mountPoints[0] ?? device.path);
   } catch (error) {
     throw new Error(`boot partition ${device.path}`, { cause: error });
+  }
+}
+
+/** A file system that is mounted already is writable or not for all; where it is, only this mount is read-only. */
+function mountReadOnly(
+  linux: Linux,
+  type: string,
+  settings: readonly FsSetting[],
+  attributes: number,
+): Fd {
+  try {
+    return createMount(linux, type, [...settings, ["ro", true]], attributes);
+  } catch (error) {
+    if (!isRefused(error, "EBUSY")) throw error;
+    return createMount(linux, type, settings, attributes | MOUNT_ATTR_RDONLY);
   }
 }
