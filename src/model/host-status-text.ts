@@ -22,7 +22,10 @@ export function statusText(host: HostStatus, verbose: boolean): string {
 
 function block(entry: BootEntry, host: HostStatus, verbose: boolean): string {
   const { verity } = entry.composefs;
-  const ours = host.cfsboot.deployments.find(({ id }) => id === verity)!;
+  const ours = host.cfsboot.deployments.find(({ id }) => id === verity);
+  // nothing else of it can be seen
+  if (ours === undefined)
+    return `${LABELS.booted} composefs\n${"Commit".padStart(18)}: ${verity}\n`;
   const queued = ours.slot !== "staged" && ours.slot !== "booted" && ours.next ? " (queued)" : "";
   const { image } = entry;
   const label = `${LABELS[ours.slot]} ${image === null ? "composefs" : "image"}`;

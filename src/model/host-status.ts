@@ -200,6 +200,33 @@ export function unknownHostStatus(warnings: readonly string[]): HostStatus {
   });
 }
 
+/** The document of a machine of which nothing can be seen but what runs. */
+export function runningHostStatus(
+  { id, insecure }: { readonly id: string; readonly insecure: boolean },
+  warnings: readonly string[],
+): HostStatus {
+  const composefs = {
+    verity: id,
+    bootType: "Bls",
+    bootloader: "none",
+    bootDigest: null,
+    missingVerityAllowed: insecure,
+  } as const;
+  const booted: BootEntry = {
+    image: null,
+    cachedUpdate: null,
+    incompatible: false,
+    pinned: false,
+    softRebootCapable: false,
+    downloadOnly: false,
+    store: null,
+    ostree: null,
+    composefs,
+  };
+  const unknown = unknownHostStatus(warnings);
+  return { ...unknown, status: { ...unknown.status, booted } };
+}
+
 /** The same with nothing but what runs. */
 export function onlyBooted(host: HostStatus): HostStatus {
   const { otherDeployments: _, ...status } = host.status;

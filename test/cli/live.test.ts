@@ -4,6 +4,7 @@
  */
 import { spawnSync } from "node:child_process";
 import {
+  chmodSync,
   cpSync,
   mkdirSync,
   readdirSync,
@@ -41,17 +42,22 @@ mount --bind "$1/root/etc" etc
 mount --bind "$4" program
 mkdir -p ".$(dirname "$3")"
 pivot_root . old
-shift 4
+user=$5
+shift 5
 cd /
-exec "$@"
+exec setpriv --reuid "$user" "$@"
 `;
 
 function enter(machine: TestMachine, id: string, ...args: string[]) {
+  return enterAs("0", machine, id, ...args);
+}
+
+function enterAs(user: string, machine: TestMachine, id: string, ...args: string[]) {
   const { status, stdout, stderr } = spawnSync(
     "unshare",
     [
       ...["-m", "--propagation", "private", "sh", "-c", ENTER, "sh"],
-      ...[machine.path, `composefs:${id}`, process.execPath, join(PROGRAM, "..")],
+      ...[machine.path, `composefs:${id}`, process.execPath, join(PROGRAM, ".."), user],
       ...[`/old${process.execPath}`, "/program/cfsboot.mjs", ...args],
     ],
     {
@@ -124,6 +130,23 @@ test("upgrade, finalize, rollback, pin and karg of the machine itself", async (c
     cfsboot: { deployments: [{ slot: "booted", damage: [] }], warnings: [] },
   });
   expect(machine.names("run")).toEqual([]); // to look leaves no trace
+
+  // who is not root sees what runs, and is told so
+  chmodSync(machine.repositoryPath, 0o700);
+  chmodSync(machine.path, 0o755);
+  const seen = enterAs("65534", machine, first, "status", "--json");
+  expect(seen).toMatchObject({ status: 0, stderr: "" });
+  expect(JSON.parse(seen.stdout)).toMatchObject({
+    status: { booted: { image: null, composefs: { verity: first } }, staged: null },
+    cfsboot: { deployments: [], warnings: [expect.stringContaining("only root can see the rest")] },
+  });
+  expect(enterAs("65534", machine, first, "status", "--format", "humanreadable").stdout).toMatch(
+    /^● Booted composefs\n {12}Commit: [0-9a-f]{64}\n\nonly root /,
+  );
+  expect(enterAs("65534", machine, first, "rollback")).toMatchObject({
+    status: 1,
+    stderr: expect.stringContaining("only root may change what is booted"),
+  });
 
   publish(machine, "2");
   expect(run("upgrade", "--apply")).toMatch(/^Queued for next boot: oci:/);

@@ -1,6 +1,8 @@
 /** `cfsboot status` */
 import { type Command, InvalidArgumentError, Option } from "commander";
+import { isErrno } from "../../src/linux/linux.ts";
 import type { HostStatus } from "../../src/model/host-status.ts";
+import { describeError } from "./errors.ts";
 import { addExamples } from "./example.ts";
 import { type MachineFlags, machineOptions, withMachine } from "./machine.ts";
 
@@ -51,18 +53,31 @@ async function status(flags: Flags, command: Command): Promise<void> {
 /** Looks at a machine; of one that was not booted by composefs there is nothing to tell. */
 async function lookAt(flags: MachineFlags): Promise<HostStatus> {
   const { hostFacts } = await import("../deployment/status.ts");
-  const { hostStatus, unknownHostStatus } = await import("../../src/model/host-status.ts");
+  const { hostStatus, runningHostStatus, unknownHostStatus } = await import(
+    "../../src/model/host-status.ts"
+  );
   const { readUsrOverlay } = await import("../deployment/usr-overlay.ts");
-  const { NotDeployedError } = await import("../deployment/open-host.ts");
+  const { NotDeployedError, requireRunning } = await import("../deployment/open-host.ts");
   try {
     return await withMachine(flags, "look", ({ host, repository, live, readOnly }) => {
       const usrOverlay = live ? readUsrOverlay(host.linux) : undefined;
       return hostStatus(hostFacts(host, repository, { usrOverlay, readOnly }));
     });
   } catch (error) {
-    if (!(error instanceof NotDeployedError)) throw error;
-    return unknownHostStatus([error.message]);
+    if (error instanceof NotDeployedError) return unknownHostStatus([error.message]);
+    if (flags.sysroot !== undefined || !isForbidden(error)) throw error;
+    const { running } = requireRunning((await import("../linux.ts")).linux);
+    const why = `only root can see the rest: ${describeError(error).message}`;
+    return runningHostStatus(running, [why]);
   }
+}
+
+/** Whether it is for want of rights. */
+function isForbidden(error: unknown): boolean {
+  for (let at = error; at instanceof Error; at = at.cause) {
+    if (isErrno(at, "EACCES", "EPERM")) return true;
+  }
+  return false;
 }
 
 async function print(host: HostStatus, format: Format, verbose: boolean): Promise<string> {
