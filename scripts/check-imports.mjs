@@ -23,7 +23,7 @@ const LAYERS = [
   {
     name: "userspace",
     may: ["src/formats", "src/model", "src/linux"],
-    packages: ["node:", "fzstd", "@hpcc-js/wasm-zstd"],
+    packages: ["node:", "fflate", "fzstd", "@hpcc-js/wasm-zstd"],
   },
   { name: "userspace/repository", may: ["src/", "userspace"], packages: ["node:"] },
   {
