@@ -63,10 +63,25 @@ describe("image list", () => {
   });
 
   test("--json has whole digests", () => {
-    expect(JSON.parse(succeed("image", "list", "--json"))).toMatchObject([
-      { name: "debian/1", manifestDigest: debian.manifest.digest, architecture: "amd64" },
-      { name: "small/1", manifestDigest: small.manifest.digest, layerCount: 1 },
-    ]);
+    const common = { is_container: true, os: "linux", created: null, layer_count: 1 };
+    expect(JSON.parse(succeed("image", "list", "--json"))).toEqual({
+      images: [
+        {
+          ...common,
+          name: "debian/1",
+          manifest_digest: debian.manifest.digest,
+          architecture: "amd64",
+          referrer_count: 0,
+        },
+        {
+          ...common,
+          name: "small/1",
+          manifest_digest: small.manifest.digest,
+          architecture: "riscv64",
+          referrer_count: 0,
+        },
+      ],
+    });
   });
 });
 

@@ -93,7 +93,22 @@ async function list(flags: ListFlags): Promise<void> {
   const images = listImages(repository, (error) => {
     process.stderr.write(`cfsboot: warning: ${describeError(error).message}\n`);
   });
-  process.stdout.write(flags.json ? `${JSON.stringify(images, null, 2)}\n` : imageTable(images));
+  process.stdout.write(flags.json ? imageJson(images) : imageTable(images));
+}
+
+/** The document that `cfsctl oci images --json` prints. */
+function imageJson(images: readonly ImageSummary[]): string {
+  const document = images.map((image) => ({
+    name: image.name,
+    manifest_digest: image.manifestDigest,
+    is_container: image.isContainer,
+    architecture: image.architecture,
+    os: image.os,
+    created: image.created,
+    layer_count: image.layerCount,
+    referrer_count: image.referrerCount,
+  }));
+  return `${JSON.stringify({ images: document }, null, 2)}\n`;
 }
 
 /** `sha256:` and as many digits as tell images apart. */

@@ -3,7 +3,7 @@ import type { Repository } from "../repository/repository.ts";
 import { listTags, openImage } from "./image.ts";
 import { listReferrers } from "./referrers.ts";
 
-/** One tagged image. The fields are those of `cfsctl oci images --json`. */
+/** One tagged image. */
 export interface ImageSummary {
   readonly name: string;
   readonly manifestDigest: string;
