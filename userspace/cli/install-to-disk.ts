@@ -74,6 +74,11 @@ async function toDisk(path: string, flags: Flags): Promise<void> {
   const { architecture } = platformOf(flags);
   const config = readInstallConfig(architecture);
   const disk = await diskAt(path, flags);
+  if (disk.offline) {
+    const { runAsRoot } = await import("../install/user-namespace.ts");
+    const status = runAsRoot(process.geteuid?.() ?? 0);
+    if (status !== undefined) process.exit(status); // it has said everything
+  }
   if (!disk.missing) requireBlank(path, flags.wipe);
   const fileSystem = flags.filesystem ?? config.fileSystem ?? "ext4";
   if (disk.offline && fileSystem !== "ext4") {

@@ -1,0 +1,29 @@
+/** Users other than root make disks in a user namespace, in which they are root: files there can belong to anybody. */
+import { spawnSync } from "node:child_process";
+import { HintedError } from "../../src/linux/hint.ts";
+
+/** Set for the program that runs in it. */
+const MARK = "CFSBOOT_IN_USER_NAMESPACE";
+
+/**
+ * Runs this program once more in a user namespace, if that is needed, and returns its exit status; `undefined` if this is
+ * root, or that namespace.
+ */
+export function runAsRoot(euid: number): number | undefined {
+  if (euid === 0 || process.env[MARK] !== undefined) return undefined;
+  const node = [process.execPath, ...process.execArgv, ...process.argv.slice(1)];
+  const map = ["--map-root-user", "--map-auto"];
+  const env = { ...process.env, [MARK]: "1" };
+  const { status, error } = spawnSync("unshare", [...map, "--", ...node], {
+    stdio: "inherit",
+    env,
+  });
+  if (error !== undefined || status === null) {
+    throw new HintedError(
+      "no user namespace can be made, and only root does without",
+      "apt install uidmap util-linux; /etc/subuid and /etc/subgid must give this user some IDs",
+      { cause: error },
+    );
+  }
+  return status;
+}
