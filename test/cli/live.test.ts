@@ -10,15 +10,14 @@ import {
   readdirSync,
   readFileSync,
   renameSync,
-  rmSync,
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import type { HostStatus } from "../../src/model/host-status.ts";
 import { linux } from "../../userspace/linux.ts";
-import { osLayer, TestMachine } from "../deployment/machine.ts";
-import { image, writeLayout } from "../oci/fixtures/images.ts";
+import { TestMachine } from "../deployment/machine.ts";
+import { publishIn } from "./publish.ts";
 
 const PROGRAM = join(import.meta.dirname, "../../dist/cfsboot.mjs");
 
@@ -93,21 +92,10 @@ function stub(machine: TestMachine, ...names: string[]): void {
   }
 }
 
-/** Puts an image where the machine's upgrades come from. */
-function publish({ path }: TestMachine, version: string): string {
-  const layout = join(path, "published");
-  rmSync(layout, { recursive: true, force: true });
-  mkdirSync(layout);
-  writeLayout(layout, [
-    { image: image([{ tar: osLayer({ version }), compression: "gzip" }]), tag: "os" },
-  ]);
-  return `${layout}:os`;
-}
-
 test("upgrade, finalize, rollback, pin and karg of the machine itself", async (ctx) => {
   if (linux.geteuid() !== 0) return ctx.skip("not root: nothing can be mounted");
   using machine = new TestMachine();
-  const name = publish(machine, "1");
+  const name = publishIn(machine.path, { version: "1" });
   const reference = { transport: "oci", name, signature: undefined } as const;
   const first = await machine.stage({ version: "1" }, { counted: false, reference });
   machine.boot();
@@ -148,7 +136,7 @@ test("upgrade, finalize, rollback, pin and karg of the machine itself", async (c
     stderr: expect.stringContaining("only root may change what is booted"),
   });
 
-  publish(machine, "2");
+  publishIn(machine.path, { version: "2" });
   expect(run("upgrade", "--apply")).toMatch(/^Queued for next boot: oci:/);
   expect(machine.read("calls").split("\n")).toEqual([
     "systemctl start --quiet cfsboot-finalize-staged.service",

@@ -8,19 +8,15 @@ import { untagImage } from "../../userspace/oci/image.ts";
 import { type OsImage, osLayer, TestMachine } from "../deployment/machine.ts";
 import { image, writeLayout } from "../oci/fixtures/images.ts";
 import { fail, run, succeed } from "./on-machine.ts";
+import { publishIn } from "./publish.ts";
 
 beforeEach((ctx) => {
   if (linux.geteuid() !== 0) ctx.skip("not root: the owners in /etc cannot be made");
 });
 
 /** Puts an image where upgrades come from; returns the reference. */
-function publish(machine: TestMachine, os: OsImage, compression: "gzip" | "zstd" = "gzip"): string {
-  const layout = join(machine.path, "published");
-  rmSync(layout, { recursive: true, force: true });
-  mkdirSync(layout);
-  const one = image([{ tar: osLayer(os), compression }]);
-  writeLayout(layout, [{ image: one, tag: "os" }]);
-  return `oci:${layout}:os`;
+function publish(machine: TestMachine, ...image: [OsImage, ("gzip" | "zstd")?]): string {
+  return `oci:${publishIn(machine.path, ...image)}`;
 }
 
 /** A machine that runs version 1 and follows what is published. */
