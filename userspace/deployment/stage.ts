@@ -195,7 +195,9 @@ function keepImage(repository: Repository, { origin: { manifestDigest } }: Stage
 /** Makes sure that every place has the kernel. Returns the artifact that it is kept under. */
 function placeKernel(host: Host, { id, kernel }: StagePlan): string {
   const { linux, places } = host;
-  const shared = findKernel(linux, places[0], kernel.digest)?.artifact ?? id;
+  const found = findKernel(linux, places[0], kernel.digest);
+  // one that an early release of bootc has written, without a prefix, is not what new entries name
+  const shared = found?.name === artifactName(found?.artifact ?? "") ? found.artifact : id;
   for (const place of places) {
     removeUnfinishedKernels(linux, place);
     if (findKernel(linux, place, kernel.digest)?.artifact === shared) continue;
