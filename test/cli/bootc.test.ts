@@ -1,5 +1,5 @@
 /** Machines as releases of bootc have left them: seen right, upgraded and gone back with. */
-import { readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeEach, describe, expect, test } from "vitest";
 import type { HostStatus } from "../../src/model/host-status.ts";
@@ -78,6 +78,13 @@ const LEFT: Record<string, (machine: TestMachine, ids: readonly string[]) => voi
       name.endsWith("0.conf") ? text.replace(/sort-key .*/, "sort-key bootc-debian-1") : text,
     );
   },
+  "kernels without a prefix (1.15)": (machine) => {
+    const kernels = join(machine.path, "esp/EFI/Linux");
+    for (const name of readdirSync(kernels)) {
+      renameSync(join(kernels, name), join(kernels, name.replace("bootc_composefs-", "")));
+    }
+    rewrite(entriesOf(machine), (text) => text.replaceAll("/bootc_composefs-", "/"));
+  },
   "images' documents beside the origin (.imginfo)": (machine, ids) => {
     for (const id of ids) {
       const text = readFileSync(originOf(machine, id), "utf8");
@@ -113,7 +120,7 @@ describe.each(Object.entries(LEFT))("%s", (_, as) => {
     succeed(machine, "rollback");
     expect(look(machine).status.rollbackQueued).toBe(false);
 
-    publishIn(machine.path, { version: "3" });
+    publishIn(machine.path, { version: "3", kernel: "2" }); // the kernel is shared
     succeed(machine, "upgrade");
     expect(look(machine).cfsboot.deployments).toMatchObject([
       { slot: "staged" },
@@ -123,7 +130,15 @@ describe.each(Object.entries(LEFT))("%s", (_, as) => {
     succeed(machine, "finalize-staged");
     const third = machine.boot();
     expect([first, second]).not.toContain(third);
-    expect(look(machine).status.rollback?.composefs.verity).toBe(second);
+    const after = look(machine);
+    expect(after.status.rollback?.composefs.verity).toBe(second);
+    expect(after.cfsboot.deployments.flatMap(({ damage }) => damage)).toEqual([]);
+    for (const name of readdirSync(entriesOf(machine))) {
+      const entry = machine.read(`esp/loader/entries/${name}`);
+      for (const [, path] of entry.matchAll(/^(?:linux|initrd) (.*)$/gm)) {
+        expect(existsSync(join(machine.path, "esp", path!)), `${name}: ${path}`).toBe(true);
+      }
+    }
   });
 });
 
