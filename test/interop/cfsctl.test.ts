@@ -149,8 +149,8 @@ test.each([
       const list = JSON.parse(cfsctl(repository, "oci", "images", "--json")).images;
       expect(list.length).toBe(Object.keys(images).length);
       const listed = JSON.parse(cfsboot(repository, "image", "list", "--json"));
-      const sorted = (images: object[]) => images.map((image) => Object.values(image)).sort();
-      expect(sorted(listed)).toEqual(sorted(list));
+      const byName = (a: { name: string }, b: { name: string }) => (a.name < b.name ? -1 : 1);
+      expect({ images: listed.images.sort(byName) }).toEqual({ images: list.sort(byName) });
     }
     for (const [name, image] of Object.entries(images)) {
       for (const by of [theirs, ours]) {
