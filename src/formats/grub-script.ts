@@ -1,6 +1,7 @@
 /**
  * Boot entries as a GRUB script, for a GRUB that does not read the Boot Loader Specification (Debian's has no `blscfg`).
  *
+ *     set cfsboot_first='…'
  *     menuentry 'Debian GNU/Linux 13' --id 'bootc_debian-13-1' {
  *       linux '/boot/bootc_composefs-…/vmlinuz' 'rw' 'composefs=…'
  *       initrd '/boot/bootc_composefs-…/initrd'
@@ -17,11 +18,18 @@ export interface ScriptEntry {
   readonly bls: BlsEntry;
 }
 
+/** GRUB's variable for it. */
+export const FIRST_DEPLOYMENT = "cfsboot_first";
+
 const HEADER = "# Made by cfsboot of the entries beside it, which it is replaced with.\n";
 
-/** The script of a menu, in its order. Entries that start something other than a Linux kernel are left out. */
-export function grubScript(entries: readonly ScriptEntry[]): string {
-  return HEADER + entries.map(menuEntry).join("");
+/**
+ * The script of a menu, in its order. Entries that start something other than a Linux kernel are left out. `first` is the
+ * deployment of the first one: so GRUB knows whether what it counts is meant.
+ */
+export function grubScript(entries: readonly ScriptEntry[], first?: string): string {
+  const told = first === undefined ? "" : `set ${FIRST_DEPLOYMENT}=${quote(first)}\n`;
+  return HEADER + told + entries.map(menuEntry).join("");
 }
 
 function menuEntry({ id, bls }: ScriptEntry): string {

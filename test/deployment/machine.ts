@@ -5,8 +5,8 @@ import { join } from "node:path";
 import { AT_FDCWD, O_CLOEXEC, O_DIRECTORY, O_RDONLY } from "../../src/linux/constants.ts";
 import type { Linux } from "../../src/linux/linux.ts";
 import { type Machine, understand } from "../../src/model/deployments.ts";
-import { espPlace } from "../../userspace/bootloader/boot-place.ts";
-import type { Host } from "../../userspace/deployment/host.ts";
+import { espPlace, grubPlace } from "../../userspace/bootloader/boot-place.ts";
+import type { Host, Loader } from "../../userspace/deployment/host.ts";
 import { observe } from "../../userspace/deployment/observe.ts";
 import { deploy, planStage, type StageRequest, stage } from "../../userspace/deployment/stage.ts";
 import { linux } from "../../userspace/linux.ts";
@@ -53,10 +53,13 @@ export class TestMachine implements Disposable {
   readonly path = mkdtempSync(join(tmpdir(), "cfsboot-machine-"));
   /** Goes between the program and the kernel, if set. */
   linux: Linux = linux;
+  readonly loader: Loader;
   #boots = 0;
   #running: { id: string; insecure: boolean } | undefined;
 
-  constructor() {
+  /** With GRUB, what else is the ESP is a /boot of its own. */
+  constructor(loader: Loader = "systemd-boot") {
+    this.loader = loader;
     for (const name of ["sysroot", "esp", "run", "root/etc"]) {
       mkdirSync(join(this.path, name), { recursive: true });
     }
@@ -87,8 +90,12 @@ export class TestMachine implements Disposable {
         linux: this.linux,
         sysroot,
         sysrootPath: join(this.path, "sysroot"),
-        places: [espPlace(esp, join(this.path, "esp"))],
-        loader: "systemd-boot",
+        places: [
+          this.loader === "grub"
+            ? grubPlace(esp, join(this.path, "esp"), true)
+            : espPlace(esp, join(this.path, "esp")),
+        ],
+        loader: this.loader,
         run: this.#running === undefined ? undefined : run,
         running: this.#running,
         bootId: `${this.#boots}`,

@@ -109,6 +109,7 @@ function readEntry(
 /**
  * Makes `path` (`ENTRIES` or `STAGED_ENTRIES`) hold these files, which are in the order of the menu, and, of the live
  * directory, those of others. Durable when it returns; after a power failure there is the old directory or the new one.
+ * GRUB counts boots elsewhere, so in its live directory names have no counters.
  *
  * Order: all files in a directory of another name, each durable; the name, by exchange if there is one already; what was
  * there before is removed.
@@ -117,9 +118,10 @@ export function replaceEntries(
   linux: Linux,
   place: BootPlace,
   path: string,
-  files: readonly MenuFile[],
+  menu: readonly MenuFile[],
   foreign: readonly ForeignFile[],
 ): void {
+  const files = place.script && path === ENTRIES ? menu.map(uncounted) : menu;
   const temporary = `${ENTRIES}${TEMPORARY}`;
   const { directory } = place;
   try {
@@ -151,12 +153,18 @@ export function replaceEntries(
   }
 }
 
+function uncounted({ name, bytes }: MenuFile): MenuFile {
+  return { name: splitBootCount(name).name, bytes };
+}
+
 function scriptOf(files: readonly MenuFile[]): Uint8Array {
   const entries = files.map(({ name, bytes }) => ({
     id: name.replace(/\.conf$/, ""),
     bls: parseBlsEntry(bytes),
   }));
-  return toBytes(fromText(grubScript(entries)));
+  const [first] = entries;
+  const deployment = first && ownEntry(first.id, first.bls, undefined, () => true)?.id;
+  return toBytes(fromText(grubScript(entries, deployment)));
 }
 
 /** Removes a directory of entries that is not the live one, and what interrupted writes have left; false if there is none. */

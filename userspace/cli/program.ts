@@ -21,6 +21,7 @@ const NOUNS: Readonly<Record<string, () => Promise<Noun>>> = {
   diff: () => import("./diff.ts"),
   "usr-overlay": () => import("./usr-overlay.ts"),
   "finalize-staged": () => import("./finalize-staged.ts"),
+  "boot-complete": () => import("./boot-complete.ts"),
   install: () => import("./install.ts"),
   repo: () => import("./repo.ts"),
   image: () => import("./image.ts"),

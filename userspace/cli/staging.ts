@@ -12,10 +12,10 @@ import { type Decision, deploymentOf } from "../../src/model/upgrade-decision.ts
 import { readConf } from "../deployment/conf.ts";
 import { collect } from "../deployment/gc.ts";
 import { observe } from "../deployment/observe.ts";
-import { startUnit } from "../deployment/reboot.ts";
 import { sourceOf } from "../deployment/references.ts";
 import { stage, unlock } from "../deployment/stage.ts";
 import { writeOrigin } from "../deployment/state.ts";
+import { armFinalize } from "../deployment/units.ts";
 import {
   contentsOf,
   downloadOf,
@@ -38,8 +38,6 @@ import { openTransport, type RegistryFlags } from "./pull.ts";
 import { megabytes, terminalProgress } from "./pull-progress.ts";
 import { waiting } from "./repository.ts";
 import type { StagingFlags } from "./staging-options.ts";
-
-const FINALIZE_UNIT = "cfsboot-finalize-staged.service";
 
 /** What is to become of an image. */
 export interface Wish {
@@ -117,7 +115,7 @@ async function fetchInto(
   repository.requireWritable();
   tidy(host, repository);
   requireRoom(host, downloadOf(repository, remote));
-  if (live) startUnit(FINALIZE_UNIT);
+  if (live) armFinalize(warn);
   const terminal = process.stderr.isTTY && !flags.quiet ? terminalProgress() : undefined;
   const warnings: string[] = [];
   const whole = (index: number, why: unknown) => {
@@ -194,7 +192,7 @@ export async function carryOut(
     case "unlock": {
       const name = deploymentText(machine, decision.deployment);
       if (flags.dryRun) return print([`unlock ${name}`]);
-      if (live) startUnit(FINALIZE_UNIT);
+      if (live) armFinalize(warn);
       unlock(host, decision.deployment.id);
       print([`Next boot: ${name}`]);
       return apply();

@@ -1,10 +1,12 @@
 /** Changes of the boot menu that take effect at once: rollback, delete; and what is pinned. */
 import { setOriginPinned } from "../../src/formats/origin.ts";
 import type { Deployment, Machine } from "../../src/model/deployments.ts";
+import { afterMenuChange, grubCounter } from "../../src/model/grub-counter.ts";
 import { menuFiles, namesOfEntry } from "../../src/model/menu-files.ts";
 import type { MenuPlan } from "../../src/model/menu-plan.ts";
 import { ENTRIES, STAGED_ENTRIES } from "../bootloader/boot-place.ts";
 import { readMenu, removeStagedEntries, replaceEntries } from "../bootloader/entries.ts";
+import { changeGrubEnv } from "../bootloader/grub-counter.ts";
 import type { Host } from "./host.ts";
 import { removeStagedRecord } from "./staged.ts";
 import { writeOrigin } from "./state.ts";
@@ -13,7 +15,8 @@ import { writeOrigin } from "./state.ts";
  * Puts a planned menu in place. Nothing in it is new. If what is staged is among what is dropped, it is no longer staged
  * before the menu changes.
  *
- * Order: the record, if it goes; the menu, by exchange, in the first place last; the staged menu, if it goes.
+ * Order: the record, if it goes; the menu, by exchange, in the first place last; what GRUB counts; the staged menu, if it
+ * goes.
  */
 export function changeMenu(host: Host, machine: Machine, { menu, dropped }: MenuPlan): void {
   const { linux } = host;
@@ -25,6 +28,13 @@ export function changeMenu(host: Host, machine: Machine, { menu, dropped }: Menu
   for (const place of host.places.toReversed()) {
     const { foreign } = readMenu(linux, place, ENTRIES, () => true) ?? { foreign: [] };
     replaceEntries(linux, place, ENTRIES, files, foreign);
+  }
+  if (host.loader === "grub") {
+    changeGrubEnv(linux, host.places[0], (env) => {
+      const counter = grubCounter(env);
+      const ids = menu.map(({ id }) => id);
+      return counter === undefined ? env : afterMenuChange(env, counter, ids);
+    });
   }
   if (unstaged || machine.leftovers.stagedMenu) {
     for (const place of host.places) removeStagedEntries(linux, place, STAGED_ENTRIES);

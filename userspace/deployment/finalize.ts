@@ -7,10 +7,12 @@ import { joinBootCount, splitBootCount } from "../../src/formats/boot-count.ts";
 import { withDirectory } from "../../src/linux/directories.ts";
 import { type Deployment, type Observation, understand } from "../../src/model/deployments.ts";
 import type { EtcPlan, EtcStrategy } from "../../src/model/etc/merge.ts";
+import { endGrubCounter, grubCounter, startGrubCounter } from "../../src/model/grub-counter.ts";
 import type { MenuEntry } from "../../src/model/menu-entry.ts";
 import type { MenuFile } from "../../src/model/menu-files.ts";
 import { ENTRIES, STAGED_ENTRIES } from "../bootloader/boot-place.ts";
 import { readMenu, removeStagedEntries, replaceEntries } from "../bootloader/entries.ts";
+import { changeGrubEnv } from "../bootloader/grub-counter.ts";
 import type { Repository } from "../repository/repository.ts";
 import { ETC_REPORT, mergeEtcInto } from "./etc/merge.ts";
 import type { EtcPlace } from "./etc/scan.ts";
@@ -34,8 +36,8 @@ export type Finalized =
 /**
  * Finalizes what is staged and not only downloaded. Can be repeated after it failed, or was cut off, anywhere.
  *
- * Order: `/etc` of the new deployment, built aside and exchanged; the boot menu, by exchange, in the first place last; the
- * staged menu and its record go; on disk it is recorded as finalized, or why it failed.
+ * Order: `/etc` of the new deployment, built aside and exchanged; what GRUB counts; the boot menu, by exchange, in the first
+ * place last; the staged menu and its record go; on disk it is recorded as finalized, or why it failed.
  */
 export function finalize(host: Host, repository: Repository, options: FinalizeOptions): Finalized {
   const { seen } = observe(host, repository);
@@ -82,6 +84,7 @@ function finalizeStaged(
   );
 
   const files = currentFiles(seen.stagedMenu ?? [], staged.id, seen.menu);
+  if (host.loader === "grub") countByGrub(host, staged);
   for (const place of host.places.toReversed()) {
     const { foreign } = readMenu(linux, place, ENTRIES, () => true) ?? { foreign: [] };
     replaceEntries(linux, place, ENTRIES, files, foreign);
@@ -89,6 +92,14 @@ function finalizeStaged(
   for (const place of host.places) removeStagedEntries(linux, place, STAGED_ENTRIES);
   removeStagedRecord(host);
   return etc;
+}
+
+/** What is counted is not the first of the menu yet, so it means nothing until that has changed. */
+function countByGrub({ linux, places }: Host, { id, entry: { tries } }: Deployment): void {
+  changeGrubEnv(linux, places[0], (env) => {
+    if (tries !== undefined) return startGrubCounter(env, id, tries);
+    return grubCounter(env) === undefined ? env : endGrubCounter(env);
+  });
 }
 
 /**

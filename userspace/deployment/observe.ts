@@ -4,9 +4,11 @@ import { ifThere } from "../../src/linux/directories.ts";
 import { readFile } from "../../src/linux/files.ts";
 import { compareGrub, compareSystemdBoot } from "../../src/model/boot-menu-order.ts";
 import type { Observation } from "../../src/model/deployments.ts";
+import { type GrubCounter, grubCounter, withGrubCounter } from "../../src/model/grub-counter.ts";
 import type { MenuEntry } from "../../src/model/menu-entry.ts";
 import { ENTRIES, STAGED_ENTRIES } from "../bootloader/boot-place.ts";
 import { type ForeignFile, readMenu } from "../bootloader/entries.ts";
+import { readGrubEnv } from "../bootloader/grub-counter.ts";
 import { listKernels } from "../bootloader/kernels.ts";
 import type { Repository } from "../repository/repository.ts";
 import { type Host, type Loader, STAGED_RECORD } from "./host.ts";
@@ -31,13 +33,14 @@ export function observe(host: Host, repository: Repository): Sight {
   const ids = new Set(states.map(({ id }) => id));
   const known = (id: string) => ids.has(id);
   const read = (path: string) => readMenu(host.linux, place, path, known);
+  const counter = host.loader === "grub" ? readCounter(host, warnings) : undefined;
   const live = read(ENTRIES);
   const staged = read(STAGED_ENTRIES);
   const kernels = listKernels(host.linux, place);
   return {
     seen: {
       running: host.running,
-      menu: sorted(live?.own ?? [], host.loader),
+      menu: withGrubCounter(sorted(live?.own ?? [], host.loader), counter),
       stagedMenu: staged === undefined ? undefined : sorted(staged.own, host.loader),
       record: readRecord(host, warnings),
       states,
@@ -47,6 +50,17 @@ export function observe(host: Host, repository: Repository): Sight {
     foreign: live?.foreign ?? [],
     warnings,
   };
+}
+
+/** What GRUB has counted. */
+function readCounter({ linux, places }: Host, warnings: string[]): GrubCounter | undefined {
+  try {
+    const env = readGrubEnv(linux, places[0]);
+    return env && grubCounter(env);
+  } catch (error) {
+    warnings.push((error as Error).message);
+    return undefined;
+  }
 }
 
 /** The record of what is staged. One that makes no sense is told, and is like none. */

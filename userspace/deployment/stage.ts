@@ -128,7 +128,7 @@ export function planStage(
     origin: local === undefined ? origin : setOriginKargs(origin, local),
     etc: seeThrough(imageEtc(repository, tree)).tree,
     menu: planNew(machine, id, request.keep),
-    tries: request.counted && host.loader === "systemd-boot" ? TRIES : undefined,
+    tries: request.counted ? TRIES : undefined,
     locked: request.locked,
   };
 }

@@ -1,0 +1,52 @@
+/** `cfsboot boot-complete` */
+import type { Command } from "commander";
+import { addExamples } from "./example.ts";
+import { type MachineFlags, machineOptions, withMachine } from "./machine.ts";
+
+export function register(program: Command): void {
+  const command = program
+    .command("boot-complete")
+    .description(
+      "the machine has come up: end the counting of its boots, and tell what became of the last update",
+    )
+    .action(bootComplete);
+  machineOptions(command);
+  addExamples(command, "cfsboot boot-complete");
+}
+
+async function bootComplete(flags: MachineFlags): Promise<void> {
+  const { bless, isCounted } = await import("../deployment/bless.ts");
+  const { observe } = await import("../deployment/observe.ts");
+  const { readUpdateRecord } = await import("../deployment/outcome.ts");
+  const { understand } = await import("../../src/model/deployments.ts");
+  const { updateTrouble } = await import("../../src/model/update-outcome.ts");
+  const { HintedError } = await import("../../src/linux/hint.ts");
+  const counted = await withMachine(flags, "look", ({ host, live }) => {
+    const found = isCounted(host);
+    return found ? { live } : undefined;
+  });
+  if (counted?.live) await requireGood();
+  if (counted !== undefined) {
+    await withMachine(flags, "change", ({ host, repository }) => bless(host, repository));
+    process.stdout.write("The machine has come up: its boots are counted no longer\n");
+  }
+  const trouble = await withMachine(flags, "look", ({ host, repository }) => {
+    const machine = understand(observe(host, repository).seen);
+    return updateTrouble(readUpdateRecord(host), machine, host.bootId);
+  });
+  if (trouble !== undefined) throw new HintedError(trouble.message, trouble.hint);
+}
+
+async function requireGood(): Promise<void> {
+  const { requireBootComplete } = await import("../deployment/units.ts");
+  const { HintedError } = await import("../../src/linux/hint.ts");
+  try {
+    requireBootComplete();
+  } catch (error) {
+    throw new HintedError(
+      "this boot is not counted as good",
+      "systemctl list-dependencies boot-complete.target shows what it waits for",
+      { cause: error },
+    );
+  }
+}

@@ -1,0 +1,84 @@
+/** Boots that went well: the running deployment is counted no longer. */
+import { joinBootCount, splitBootCount } from "../../src/formats/boot-count.ts";
+import type { GrubEnv } from "../../src/formats/grubenv.ts";
+import { withDirectory } from "../../src/linux/directories.ts";
+import { isErrno } from "../../src/linux/linux.ts";
+import { understand } from "../../src/model/deployments.ts";
+import { afterBoot, grubCounter } from "../../src/model/grub-counter.ts";
+import type { MenuEntry } from "../../src/model/menu-entry.ts";
+import { type BootPlace, ENTRIES } from "../bootloader/boot-place.ts";
+import { readMenu } from "../bootloader/entries.ts";
+import { changeGrubEnv, readGrubEnv } from "../bootloader/grub-counter.ts";
+import type { Repository } from "../repository/repository.ts";
+import { changeMenu } from "./change.ts";
+import type { Host } from "./host.ts";
+import { observe, sorted } from "./observe.ts";
+
+/**
+ * Whether there is anything to do once the machine has come up: the running deployment is counted, or GRUB has counted a
+ * boot that was none of what it counts. Writes nothing.
+ */
+export function isCounted(host: Host): boolean {
+  if (host.running === undefined) return false;
+  const { id } = host.running;
+  if (host.loader === "grub") return grubChange(host, id) !== undefined;
+  return host.places.some((place) => countedEntries(host, place, id).length > 0);
+}
+
+/** The machine has come up. Can be repeated; the last place comes first, so that the boot loader's is done last. */
+export function bless(host: Host, repository: Repository): void {
+  if (host.running === undefined) return;
+  const { id } = host.running;
+  if (host.loader === "grub") {
+    blessGrub(host, repository, id);
+    return;
+  }
+  for (const place of host.places.toReversed()) {
+    for (const { fileName } of countedEntries(host, place, id)) forgetCount(host, place, fileName);
+  }
+}
+
+function countedEntries(host: Host, place: BootPlace, running: string): readonly MenuEntry[] {
+  const own = readMenu(host.linux, place, ENTRIES, (id) => id === running)?.own ?? [];
+  return own.filter(({ id, tries }) => id === running && tries !== undefined);
+}
+
+function forgetCount({ linux }: Host, place: BootPlace, fileName: string): void {
+  const { name } = splitBootCount(fileName);
+  withDirectory(linux, place.directory, ENTRIES, (directory) => {
+    try {
+      linux.renameat2(directory, fileName, directory, joinBootCount(name, undefined), 0);
+    } catch (error) {
+      // systemd-bless-boot.service was faster
+      if (!isErrno(error, "ENOENT")) throw error;
+    }
+    linux.fsync(directory);
+  });
+}
+
+type Change = "settle" | Parameters<typeof changeGrubEnv>[2];
+
+/** What there is to do; `settle`: GRUB has given up a deployment, which the menu is to say, too. */
+function grubChange(host: Host, running: string): Change | undefined {
+  const { linux, places } = host;
+  const env = readGrubEnv(linux, places[0]);
+  const counter = env && grubCounter(env);
+  if (env === undefined || counter === undefined) return undefined;
+  const own = readMenu(linux, places[0], ENTRIES, (id) => id === running)?.own ?? [];
+  const menu = sorted(own, host.loader).map(({ id }) => id);
+  if (counter.fellBack && counter.id !== running && counter.id === menu[0]) return "settle";
+  const change = (now: GrubEnv) => afterBoot(now, counter, running, menu);
+  return change(env) === env ? undefined : change;
+}
+
+function blessGrub(host: Host, repository: Repository, running: string): void {
+  const change = grubChange(host, running);
+  if (change === undefined) return;
+  if (change !== "settle") {
+    changeGrubEnv(host.linux, host.places[0], change);
+    return;
+  }
+  const machine = understand(observe(host, repository).seen);
+  const menu = machine.deployments.filter((one) => one !== machine.staged);
+  changeMenu(host, machine, { menu: menu.map(({ id, entry }) => ({ id, entry })), dropped: [] });
+}
