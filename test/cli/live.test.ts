@@ -138,11 +138,11 @@ test("upgrade, finalize, rollback, pin and karg of the machine itself", async (c
 
   publishIn(machine.path, { version: "2" });
   expect(run("upgrade", "--apply")).toMatch(/^Queued for next boot: oci:/);
-  expect(machine.read("calls").split("\n")).toEqual([
-    "systemctl start --quiet cfsboot-finalize-staged.service",
+  const calls = machine.read("calls").split("\n");
+  expect(calls).toContain("systemctl start --quiet cfsboot-finalize-staged.service");
+  expect(calls.at(-2)).toBe(
     "systemd-run --quiet -- systemctl reboot --message=Initiated by cfsboot",
-    "",
-  ]);
+  );
   const [staged] = look().cfsboot.deployments;
   expect(staged).toMatchObject({ slot: "staged", index: 0, damage: [] });
 
