@@ -21,6 +21,8 @@ export const PURPOSES = {
       "erofs-utils",
       "fdisk",
       "fsverity",
+      "grub-common",
+      "grub-efi-amd64-bin",
       "libarchive-tools",
       "mandoc",
       "mtools",

@@ -104,7 +104,7 @@ describe("to-filesystem", () => {
     const own = readFileSync("/proc/cmdline", "utf8")
       .split(/\s+/)
       .find((karg) => karg.startsWith("root="));
-    if (own === undefined) expect(stderr).toContain("--root-mount-spec says what it is");
+    if (own === undefined) expect(stderr).toContain("--root-mount-spec does without");
     else
       expect({ status, stdout }).toMatchObject({ status: 0, stdout: expect.stringContaining(own) });
   });

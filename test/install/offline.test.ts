@@ -228,3 +228,28 @@ describe("a disk", () => {
     expect(existsSync(disk)).toBe(true);
   });
 });
+
+test("with GRUB: it is where firmware looks, and finds the menu in /boot of the root", (ctx) => {
+  if (spawnSync("grub-mkimage", ["--version"]).error !== undefined) {
+    ctx.skip("there is no grub-mkimage");
+  }
+  const file = join(directory, "grub.raw");
+  const { status, stderr } = install(
+    ...["--size", "1G", "--esp-size", "100M", "--bootloader", "grub", file],
+  );
+  expect({ status, stderr }).toMatchObject({ status: 0 });
+  const parts = partitions(file);
+  expect(parts.map(({ name }) => name)).toEqual(["BIOS-BOOT", "EFI-SYSTEM", "root"]);
+  const [esp, root] = [piece(file, parts[1]!, "esp2"), piece(file, parts[2]!, "root2")];
+  rmSync(file);
+  const uuid = /^Filesystem UUID:\s+(\S+)$/m.exec(run("dumpe2fs", "-h", root))?.[1];
+  run("mcopy", "-n", "-i", esp, "::EFI/BOOT/BOOTX64.EFI", join(directory, "program"));
+  const copied = readFileSync(join(directory, "program"));
+  expect(copied.includes(`search --no-floppy --fs-uuid --set=root ${uuid}\n`)).toBe(true);
+  const read = (path: string) => run("debugfs", "-R", `cat ${path}`, root);
+  expect(read("/boot/grub/grub.cfg")).toContain(`--set=root ${uuid}\n`);
+  expect(read("/boot/grub/grubenv")).toHaveLength(1024);
+  expect(read("/boot/loader/entries/cfsboot.cfg")).toMatch(
+    /^ {2}linux '\/boot\/bootc_composefs-[0-9a-f]{128}\/vmlinuz' 'root=UUID=/m,
+  );
+});

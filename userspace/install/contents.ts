@@ -32,6 +32,7 @@ import type { Transport } from "../oci/transport.ts";
 import { ensureRepository } from "../repository/init.ts";
 import { openRepository, type Repository } from "../repository/repository.ts";
 import { withoutMachineId, withRootKeys } from "./etc-files.ts";
+import { type GrubPlace, makeGrub, writeGrub } from "./grub.ts";
 import { findSystemdBoot, writeSystemdBoot } from "./systemd-boot.ts";
 
 /** Where it goes. */
@@ -44,6 +45,8 @@ export interface Target {
   readonly insecure: boolean;
   /** The EFI system partition; absent: no boot loader is put there. */
   readonly esp: Fd | undefined;
+  /** Where GRUB, if that is what is wanted, finds `/boot`. */
+  readonly grub: GrubPlace;
 }
 
 /** What goes there. */
@@ -70,7 +73,7 @@ const KEEP = 2;
 
 /** Fills it, and returns the deployment. `say` is told of each step. */
 export async function installContents(
-  { host, repositoryPath, insecure, esp }: Target,
+  { host, repositoryPath, insecure, esp, grub }: Target,
   wanted: Wanted,
   say: (step: string) => void,
 ): Promise<StagePlan> {
@@ -89,9 +92,7 @@ export async function installContents(
   const image = openImage(repository, deploymentTag(remote.manifestDigest));
   const tree = imageTree(repository, image, { bootable: true });
   const loader =
-    wanted.bootLoader === "systemd" && esp !== undefined
-      ? findSystemdBoot(repository, tree, platform.architecture)
-      : undefined;
+    esp === undefined ? undefined : prepareLoader(wanted, repository, tree, { host, esp, grub });
   const request = { reference: follow, keep: KEEP, locked: false, counted: false };
   const options = wanted.kargs.join(" ");
   const machine = understand(observe(host, repository).seen);
@@ -106,15 +107,43 @@ export async function installContents(
   fillVar(host, repository, tree);
   say("write the deployment");
   deploy(host, repository, plan);
-  if (loader !== undefined && esp !== undefined) {
-    say(`write systemd-boot (of the ${loader.source === "image" ? "image" : "running system"})`);
-    if (!writeSystemdBoot(host.linux, esp, loader, !generic)) {
+  if (loader !== undefined) {
+    say(`write ${loader.name}`);
+    if (!loader.write()) {
       say(
-        `EFI/BOOT has another boot loader, which stays: tell the firmware about EFI/systemd/${loader.name} (efibootmgr)`,
+        `EFI/BOOT has another boot loader, which stays: tell the firmware about EFI/${loader.path} (efibootmgr)`,
       );
     }
   }
   return plan;
+}
+
+/** A boot loader that only needs to be written. */
+interface Loader {
+  readonly name: string;
+  /** Below `EFI`. */
+  readonly path: string;
+  /** False if another one stays in its place. */
+  readonly write: () => boolean;
+}
+
+/** What may fail about a boot loader, before anything is written that needs it. */
+function prepareLoader(
+  { bootLoader, platform: { architecture }, generic }: Wanted,
+  repository: Repository,
+  tree: Tree,
+  { host: { linux, places }, esp, grub }: { host: Host; esp: Fd; grub: GrubPlace },
+): Loader | undefined {
+  if (bootLoader === "none") return undefined;
+  if (bootLoader === "grub") {
+    const program = makeGrub(grub, architecture);
+    const write = () => writeGrub(linux, esp, places[0].directory, grub, program);
+    return { name: "GRUB", path: program.path, write };
+  }
+  const program = findSystemdBoot(repository, tree, architecture);
+  const source = program.source === "image" ? "image" : "running system";
+  const write = () => writeSystemdBoot(linux, esp, program, !generic);
+  return { name: `systemd-boot (of the ${source})`, path: program.path, write };
 }
 
 /** A command line without arguments, which are whole ones or names. The image is still chosen by it. */

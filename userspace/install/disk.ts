@@ -72,7 +72,8 @@ export async function installOnDisk(
       ...{ run: undefined, running: undefined, bootId: bootId(linux) },
     };
     const repositoryPath = `/proc/self/fd/${root}/composefs`;
-    const target = { host, repositoryPath, insecure: plan.insecure, esp };
+    const grub = { uuid: plan.root.fileSystemId, separateBoot: false };
+    const target = { host, repositoryPath, insecure: plan.insecure, esp, grub };
     const deployed = await installContents(target, wanted, say);
     for (const fd of [esp, xbootldr, root]) if (fd !== undefined) finishFileSystem(linux, fd);
     return deployed;

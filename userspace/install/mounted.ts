@@ -12,6 +12,7 @@ import { openExplicitHost } from "../deployment/explicit-host.ts";
 import type { StagePlan } from "../deployment/stage.ts";
 import { installContents, type Wanted } from "./contents.ts";
 import { finishFileSystem } from "./finish.ts";
+import type { GrubPlace } from "./grub.ts";
 import { runProgram } from "./programs.ts";
 
 /** Where EFI system partitions are mounted, below the root. */
@@ -43,6 +44,7 @@ export interface MountedPlan {
   readonly bootLoader: BootLoader;
   readonly kargs: readonly string[];
   readonly insecure: boolean;
+  readonly grub: GrubPlace;
 }
 
 /** Decides. Throws if the root is no mount, is not empty, or if there is no place for the boot loader. */
@@ -74,6 +76,10 @@ export function planMounted(wishes: MountedWishes): MountedPlan {
       ...kargs,
     ],
     insecure: wishes.insecure || mount.type === "xfs",
+    grub: {
+      uuid: bootLoader === "grub" ? uuidOf(separate === undefined ? root : join(root, "boot")) : "",
+      separateBoot: separate !== undefined,
+    },
   };
 }
 
@@ -92,7 +98,7 @@ export function describeMounted({ root, esp, bootLoader, kargs, insecure }: Moun
 /** Carries out a plan. `finish`: the file systems are trimmed, and frozen for a moment, at the end. */
 export async function installMounted(
   linux: Linux,
-  { root, esp, boot, bootLoader, insecure }: MountedPlan,
+  { root, esp, boot, bootLoader, insecure, grub }: MountedPlan,
   wanted: Wanted,
   finish: boolean,
   say: (step: string) => void,
@@ -107,7 +113,7 @@ export async function installMounted(
       ? undefined
       : openExplicitHost(linux, { sysroot: esp, boot: [esp], loader: "systemd-boot", ...nothing });
   const repositoryPath = join(root, "composefs");
-  const target = { host, repositoryPath, insecure, esp: system?.sysroot };
+  const target = { host, repositoryPath, insecure, esp: system?.sysroot, grub };
   const deployed = await installContents(target, wanted, say);
   if (finish) {
     for (const fd of [system?.sysroot, host.sysroot]) {
@@ -156,7 +162,7 @@ function rootKargs(root: string, mount: MountInfo, wishes: MountedWishes): strin
     mount.type === "btrfs" && subvolume !== undefined && subvolume !== "/"
       ? [`rootflags=subvol=${subvolume.slice(1)}`]
       : [];
-  return [`root=${rootMountSpec ?? uuidOf(root, "--root-mount-spec")}`, ...flags, "rw"];
+  return [`root=${rootMountSpec ?? `UUID=${uuidOf(root, "--root-mount-spec")}`}`, ...flags, "rw"];
 }
 
 function isAboutRoot(name: string): boolean {
@@ -165,16 +171,16 @@ function isAboutRoot(name: string): boolean {
 
 function bootKargs(path: string, { type }: MountInfo, { bootMountSpec }: MountedWishes): string[] {
   if (bootMountSpec === "") return [];
-  const spec = bootMountSpec ?? uuidOf(path, "--boot-mount-spec");
+  const spec = bootMountSpec ?? `UUID=${uuidOf(path, "--boot-mount-spec")}`;
   return [`systemd.mount-extra=${spec}:/boot:${type}:ro`];
 }
 
-function uuidOf(path: string, option: string): string {
+function uuidOf(path: string, option = "--bootloader systemd"): string {
   const args = ["--noheadings", "--output", "UUID", "--mountpoint", path];
   const uuid = runProgram("findmnt", args, { accept: [1] })
     .trim()
     .split("\n")
     .at(-1);
-  if (uuid) return `UUID=${uuid}`;
-  throw new HintedError(`what is mounted on ${path} has no UUID`, `${option} says what it is`);
+  if (uuid) return uuid;
+  throw new HintedError(`what is mounted on ${path} has no UUID`, `${option} does without`);
 }

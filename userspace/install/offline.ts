@@ -70,7 +70,7 @@ function directoriesOf(work: string, { partitions }: DiskPlan): Place[] {
 async function fill(
   linux: Linux,
   places: readonly Place[],
-  { sealedLater, insecure, bootLoader }: DiskPlan,
+  { sealedLater, insecure, bootLoader, root: { fileSystemId: rootUuid } }: DiskPlan,
   wanted: Wanted,
   say: (step: string) => void,
 ): Promise<StagePlan> {
@@ -101,6 +101,7 @@ async function fill(
     repositoryPath: join(root, "composefs"),
     insecure: true,
     esp: loaderHost.sysroot,
+    grub: { uuid: rootUuid, separateBoot: false },
   };
   const plan = await installContents(target, wanted, say);
   if (sealedLater && !insecure) writeFileSync(join(root, SEAL_STAMP), "");

@@ -1,19 +1,14 @@
 /** Puts systemd-boot on an EFI system partition: what `bootctl install` does, but without the firmware's variables. */
 import { readFileSync } from "node:fs";
 import type { Tree } from "../../src/formats/tree.ts";
-import {
-  createFile,
-  makeDirectories,
-  replaceFile,
-  withDirectory,
-} from "../../src/linux/directories.ts";
-import { readFile } from "../../src/linux/files.ts";
+import { createFile, makeDirectories, withDirectory } from "../../src/linux/directories.ts";
 import { HintedError } from "../../src/linux/hint.ts";
 import { type Fd, isErrno, type Linux } from "../../src/linux/linux.ts";
 import { findFile } from "../../src/model/boot-resources.ts";
 import { architectureOf } from "../../src/model/disk-layout.ts";
 import { readContent } from "../deployment/image-content.ts";
 import type { Repository } from "../repository/repository.ts";
+import { type EfiProgram, writeEfiProgram } from "./efi-program.ts";
 
 const DIRECTORY = "usr/lib/systemd/boot/efi";
 const MAX_PROGRAM = 64 << 20;
@@ -26,10 +21,7 @@ const DIRECTORY_MODE = 0o755;
 const FILE_MODE = 0o644;
 const SEED_MODE = 0o600;
 
-export interface SystemdBoot {
-  /** What the program's file is called on the partition. */
-  readonly name: string;
-  readonly program: Uint8Array;
+export interface SystemdBoot extends EfiProgram {
   /** Where it comes from. */
   readonly source: "image" | "host";
 }
@@ -40,15 +32,20 @@ export function findSystemdBoot(
   tree: Tree,
   architecture: string,
 ): SystemdBoot {
-  const name = `systemd-boot${architectureOf(architecture).efi}.efi`;
+  const { efi } = architectureOf(architecture);
+  const name = `systemd-boot${efi}.efi`;
+  const found = (program: Uint8Array, source: SystemdBoot["source"]): SystemdBoot => ({
+    ...{ path: `systemd/${name}`, fallback: `BOOT${efi.toUpperCase()}.EFI` },
+    ...{ program, source, mark: LOADER_MARK },
+  });
   for (const file of [`${name}.signed`, name]) {
     const content = findFile(tree, [...DIRECTORY.split("/"), file]);
     if (content === undefined) continue;
-    return { name, program: readContent(repository, content, MAX_PROGRAM), source: "image" };
+    return found(readContent(repository, content, MAX_PROGRAM), "image");
   }
   for (const file of [`${name}.signed`, name]) {
     try {
-      return { name, program: readFileSync(`/${DIRECTORY}/${file}`), source: "host" };
+      return found(readFileSync(`/${DIRECTORY}/${file}`), "host");
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
     }
@@ -69,10 +66,10 @@ export function findSystemdBoot(
 export function writeSystemdBoot(
   linux: Linux,
   esp: Fd,
-  { name, program }: SystemdBoot,
+  program: SystemdBoot,
   randomSeed: boolean,
 ): boolean {
-  for (const directory of ["EFI/systemd", "EFI/BOOT", "EFI/Linux", "loader/entries"]) {
+  for (const directory of ["EFI/Linux", "loader/entries"]) {
     makeDirectories(linux, esp, directory, DIRECTORY_MODE);
   }
   withDirectory(linux, esp, "loader", (loader) => {
@@ -82,25 +79,7 @@ export function writeSystemdBoot(
       createIfMissing(linux, loader, "random-seed", linux.getrandom(SEED_SIZE), SEED_MODE);
     }
   });
-  withDirectory(linux, esp, "EFI/systemd", (directory) =>
-    replaceFile(linux, directory, name, program, FILE_MODE),
-  );
-  const fallback = name.replace("systemd-boot", "BOOT").toUpperCase();
-  return withDirectory(linux, esp, "EFI/BOOT", (directory) => {
-    if (isForeign(linux, directory, fallback)) return false;
-    replaceFile(linux, directory, fallback, program, FILE_MODE);
-    return true;
-  });
-}
-
-function isForeign(linux: Linux, directory: Fd, name: string): boolean {
-  try {
-    const program = Buffer.from(readFile(linux, directory, name, MAX_PROGRAM));
-    return !program.includes(LOADER_MARK);
-  } catch (error) {
-    if (isErrno(error, "ENOENT")) return false;
-    throw error;
-  }
+  return writeEfiProgram(linux, esp, program);
 }
 
 function createIfMissing(

@@ -1,0 +1,109 @@
+/**
+ * Puts GRUB on a disk that boots by UEFI: one program with all that it needs in it, made by grub-mkimage(1), which finds its
+ * configuration by the UUID of the file system with `/boot`. So nothing needs to be mounted for it.
+ */
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { grubConfig } from "../../src/formats/grub-config.ts";
+import { newGrubEnv, serializeGrubEnv } from "../../src/formats/grubenv.ts";
+import { createFile, makeDirectories, withDirectory } from "../../src/linux/directories.ts";
+import { HintedError } from "../../src/linux/hint.ts";
+import { type Fd, isErrno, type Linux } from "../../src/linux/linux.ts";
+import { architectureOf } from "../../src/model/disk-layout.ts";
+import { type EfiProgram, writeEfiProgram } from "./efi-program.ts";
+import { runProgram } from "./programs.ts";
+
+/** Names of GRUB's platforms. */
+const PLATFORMS: Readonly<Record<string, string>> = {
+  "386": "i386-efi",
+  amd64: "x86_64-efi",
+  arm: "arm-efi",
+  arm64: "arm64-efi",
+  loong64: "loongarch64-efi",
+  riscv64: "riscv64-efi",
+};
+
+/** What it may need to find, show and boot the menu. */
+const MODULES =
+  "all_video boot btrfs cat configfile echo ext2 fat gfxterm halt linux loadenv ls minicmd normal part_gpt part_msdos " +
+  "reboot search search_fs_uuid search_label serial sleep terminal test true xfs";
+const MARK = "# cfsboot: finds the configuration of GRUB";
+const MENU_TIMEOUT = 5;
+const DIRECTORY_MODE = 0o755;
+const FILE_MODE = 0o600;
+
+/** Where GRUB finds `/boot`. */
+export interface GrubPlace {
+  /** Of the file system. */
+  readonly uuid: string;
+  /** Whether that is one of its own. */
+  readonly separateBoot: boolean;
+}
+
+/** Makes the program. Throws if GRUB's tools or modules for the architecture are missing. */
+export function makeGrub({ uuid, separateBoot }: GrubPlace, architecture: string): EfiProgram {
+  const platform = PLATFORMS[architecture];
+  if (platform === undefined) throw new Error(`there is no GRUB for ${architecture}`);
+  const { efi } = architectureOf(architecture);
+  const directory = separateBoot ? "/grub" : "/boot/grub";
+  const early = [
+    MARK,
+    `search --no-floppy --fs-uuid --set=root ${uuid}`,
+    `set prefix=($root)${directory}`,
+    "configfile $prefix/grub.cfg",
+  ];
+  const work = mkdtempSync(join(tmpdir(), "cfsboot-grub-"));
+  try {
+    const [config, output] = [join(work, "early.cfg"), join(work, "grub.efi")];
+    writeFileSync(config, early.map((line) => `${line}\n`).join(""));
+    const files = ["--config", config, "--output", output];
+    const target = ["--format", platform, "--prefix", directory];
+    runProgram("grub-mkimage", [...target, ...files, ...MODULES.split(" ")]);
+    const name = `grub${efi}.efi`;
+    const program = readFileSync(output);
+    return {
+      path: `cfsboot/${name}`,
+      fallback: `BOOT${efi.toUpperCase()}.EFI`,
+      program,
+      mark: MARK,
+    };
+  } catch (error) {
+    throw new HintedError(
+      `make GRUB for ${platform}`,
+      "in Debian it is in the packages grub-common and grub-efi-amd64-bin (or that of the architecture)",
+      { cause: error },
+    );
+  } finally {
+    rmSync(work, { recursive: true });
+  }
+}
+
+/**
+ * Writes the configuration and the environment block, unless there are some, and then the program. Returns false if another
+ * boot loader is where firmware looks by itself: that one stays.
+ */
+export function writeGrub(
+  linux: Linux,
+  esp: Fd,
+  boot: Fd,
+  place: GrubPlace,
+  program: EfiProgram,
+): boolean {
+  makeDirectories(linux, boot, "grub", DIRECTORY_MODE);
+  withDirectory(linux, boot, "grub", (directory) => {
+    const config = Buffer.from(grubConfig({ ...place, timeout: MENU_TIMEOUT }));
+    createIfMissing(linux, directory, "grub.cfg", config);
+    createIfMissing(linux, directory, "grubenv", serializeGrubEnv(newGrubEnv()));
+    linux.fsync(directory);
+  });
+  return writeEfiProgram(linux, esp, program);
+}
+
+function createIfMissing(linux: Linux, directory: Fd, name: string, data: Uint8Array): void {
+  try {
+    createFile(linux, directory, name, [data], FILE_MODE);
+  } catch (error) {
+    if (!isErrno(error, "EEXIST")) throw error;
+  }
+}
