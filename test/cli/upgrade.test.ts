@@ -131,6 +131,24 @@ describe("upgrade", () => {
     expect(slots(machine)).toEqual(["booted"]);
   });
 
+  test("--tag follows another tag from now on", async () => {
+    using machine = await installed();
+    const layout = join(machine.path, "published");
+    const [os, next] = ["1", "2"].map((version) =>
+      image([{ tar: osLayer({ version }), compression: "gzip" }]),
+    );
+    rmSync(layout, { recursive: true });
+    mkdirSync(layout);
+    writeLayout(layout, [
+      { image: os!, tag: "os" },
+      { image: next!, tag: "next" },
+    ]);
+    expect(succeed(machine, "upgrade")).toContain("No changes");
+    expect(succeed(machine, "upgrade", "--tag", "next")).toContain(`${layout}:next\n`);
+    expect(look(machine).spec.image).toEqual({ image: `${layout}:next`, transport: "oci" });
+    expect(succeed(machine, "upgrade")).toContain(`No changes in oci:${layout}:next: `);
+  });
+
   test("--download-only stays until it is unlocked", async () => {
     using machine = await installed();
     const first = machine.running!;
