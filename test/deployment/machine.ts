@@ -12,6 +12,7 @@ import { deploy, planStage, type StageRequest, stage } from "../../userspace/dep
 import { linux } from "../../userspace/linux.ts";
 import { openImage } from "../../userspace/oci/image.ts";
 import { openRepository, type Repository } from "../../userspace/repository/repository.ts";
+import { type CpioFile, cpio, initramfsFiles } from "../formats/cpio-archive.ts";
 import { image, type TarFile, tar, writeLayout } from "../oci/fixtures/images.ts";
 import { makeRepository, pullInto } from "../oci/fixtures/pulling.ts";
 
@@ -23,10 +24,14 @@ export interface OsImage {
   /** Files below `/etc`, and their content. */
   readonly etc?: Readonly<Record<string, string>>;
   readonly files?: readonly TarFile[];
+  /** Files of the initramfs; absent: those that it takes. */
+  readonly initramfs?: readonly CpioFile[];
 }
 
 /** The layer of a small image that could boot. */
-export function osLayer({ version, kernel = "6.12", kargs = [], etc = {}, files = [] }: OsImage) {
+export function osLayer(os: OsImage) {
+  const { version, kernel = "6.12", kargs = [], etc = {}, files = [] } = os;
+  const initramfs = os.initramfs ?? initramfsFiles("6.12");
   const text = (path: string, data: string): TarFile => ({ path, data });
   return tar([
     ...["boot/", "etc/", "proc/", "sysroot/", "usr/", "usr/lib/", "usr/lib/modules/"].map(
@@ -39,7 +44,10 @@ export function osLayer({ version, kernel = "6.12", kargs = [], etc = {}, files 
     ),
     { path: "usr/lib/modules/6.12/" },
     text("usr/lib/modules/6.12/vmlinuz", `kernel ${kernel}`),
-    text("usr/lib/modules/6.12/initramfs.img", `initramfs ${kernel}`),
+    text(
+      "usr/lib/modules/6.12/initramfs.img",
+      cpio([...initramfs, { name: "kernel", data: kernel }]).toString(),
+    ),
     { path: "usr/lib/bootc/" },
     { path: "usr/lib/bootc/kargs.d/" },
     text("usr/lib/bootc/kargs.d/10.toml", `kargs = ${JSON.stringify(kargs)}\n`),

@@ -9,6 +9,7 @@ export interface StagingFlags extends MachineFlags, RegistryFlags {
   readonly apply: boolean;
   readonly downloadOnly: boolean;
   readonly dryRun: boolean;
+  readonly force: boolean;
   readonly quiet: boolean;
   readonly progressFd?: number;
   readonly etcConflicts?: EtcStrategy;
@@ -20,6 +21,7 @@ export function stagingOptions(command: Command): Command {
   command
     .option("--apply", "reboot into it once it is staged", false)
     .option("--download-only", "stage it locked: it takes over when it is unlocked", false)
+    .option("--force", "stage it even if checks say that it would not come up", false)
     .option("--quiet", "show no progress", false)
     .addOption(
       new Option(

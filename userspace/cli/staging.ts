@@ -150,11 +150,13 @@ function stageFetched(
     keep: flags.keep ?? conf.keep,
     counted: conf.countBoots,
     locked: flags.downloadOnly,
+    force: flags.force,
     etcConflicts: {
       strategy: flags.etcConflicts ?? conf.etcConflicts,
       chosen: flags.etcConflicts !== undefined,
     },
   });
+  for (const { message } of plan.findings) warn(message);
   programs?.staging(1, 2);
   stage(host, repository, plan);
   programs?.staging(2, 2);

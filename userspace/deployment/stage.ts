@@ -24,6 +24,7 @@ import {
   withDirectory,
 } from "../../src/linux/directories.ts";
 import { HintedError } from "../../src/linux/hint.ts";
+import type { Finding } from "../../src/model/boot-checks.ts";
 import { deploymentTag } from "../../src/model/boot-gc.ts";
 import type { Machine } from "../../src/model/deployments.ts";
 import { seeThrough } from "../../src/model/etc/see-through.ts";
@@ -38,6 +39,7 @@ import { findKernel, removeUnfinishedKernels, writeKernel } from "../bootloader/
 import { commitImages, imageTree } from "../oci/commit.ts";
 import { type StoredImage, tagImage } from "../oci/image.ts";
 import type { Repository } from "../repository/repository.ts";
+import { checkBootable, requireBootable } from "./boot-check.ts";
 import { buildEtc } from "./etc/build.ts";
 import { removeEtc } from "./etc/remove.ts";
 import { DEPLOY, type Host, SHARED_VAR } from "./host.ts";
@@ -63,6 +65,8 @@ export interface StageRequest {
   readonly counted: boolean;
   /** The kernel's arguments where no deployment runs that has some. */
   readonly options?: string;
+  /** Stages an image that would not come up, as far as can be told; absent where nobody can ask for that. */
+  readonly force?: boolean;
 }
 
 /** What staging will do. */
@@ -78,9 +82,14 @@ export interface StagePlan {
   readonly menu: MenuPlan;
   readonly tries: Tries | undefined;
   readonly locked: boolean;
+  /** What speaks against the image: only warnings, if it was not forced. */
+  readonly findings: readonly Finding[];
 }
 
-/** Decides how an image is staged. Writes the image's filesystem to the repository, and nothing else. */
+/**
+ * Decides how an image is staged. Writes the image's filesystem to the repository, and nothing else. An image that would not
+ * come up, as far as can be told, is an error unless it is forced.
+ */
 export function planStage(
   host: Host,
   repository: Repository,
@@ -100,6 +109,9 @@ export function planStage(
   }
   const tree = imageTree(repository, image, { bootable: true });
   const kernel = kernelOf(repository, tree);
+  const insecure = host.running?.insecure ?? repository.insecure;
+  const findings = checkBootable(repository, tree, insecure);
+  if (request.force !== true) requireBootable(findings, request.force === false);
   const label = labelOf(repository, tree);
   const architecture = image.config.document?.architecture ?? "";
   const { booted } = machine;
@@ -111,7 +123,7 @@ export function planStage(
     booted?.entry.bls.options ?? request.options ?? "",
     before,
     kargsOf(repository, tree, architecture),
-    composefsArgument(id, host.running?.insecure ?? repository.insecure),
+    composefsArgument(id, insecure),
   );
   const origin = newOrigin({
     image: request.reference,
@@ -130,6 +142,7 @@ export function planStage(
     menu: planNew(machine, id, request.keep),
     tries: request.counted ? TRIES : undefined,
     locked: request.locked,
+    findings,
   };
 }
 

@@ -147,6 +147,8 @@ export interface StagingWish {
   readonly keep: number;
   readonly counted: boolean;
   readonly locked: boolean;
+  /** Even if it would not come up. */
+  readonly force?: boolean;
   /** `chosen`: it is noted, so that it counts at shutdown, too, whatever is configured. */
   readonly etcConflicts: { readonly strategy: EtcStrategy; readonly chosen: boolean };
 }

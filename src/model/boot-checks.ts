@@ -1,0 +1,160 @@
+/**
+ * Will an image come up? What is known about its kernel and its initramfs is judged before it is staged. What can only be
+ * known by booting it is left to the counting of boots.
+ */
+import type { InitramfsContent, RootModule } from "./initramfs-content.ts";
+
+export interface Finding {
+  /** Which check it was. */
+  readonly check: BootCheck;
+  /** `failed`: it will most likely not come up. `warning`: it may not, or that cannot be told. */
+  readonly level: "warning" | "failed";
+  /** What is missing, or unknown. */
+  readonly message: string;
+  /** What to do about it. */
+  readonly hint?: string;
+}
+
+/** The checks, and what each one asks. */
+export const BOOT_CHECKS = {
+  initramfs: "the initramfs is one that the kernel can unpack",
+  "setup-program": "the initramfs has the program that sets up the root",
+  "setup-unit": "the initramfs starts that program before the root is used",
+  "kernel-modules": "the initramfs has the modules of this kernel and no other",
+  erofs: "the kernel can mount EROFS, by itself or by a module in the initramfs",
+  overlay: "the kernel has overlay file systems, by itself or by a module in the initramfs",
+  loop: "a kernel that mounts no EROFS files has loop devices",
+  "fs-verity": "the kernel has fs-verity, if it is required",
+} as const;
+export type BootCheck = keyof typeof BOOT_CHECKS;
+
+/** What an image says about its kernel. */
+export interface KernelFacts {
+  /** `uname -r`. */
+  readonly release: string;
+  /** `modules.builtin`; `undefined`: there is no such file. */
+  readonly builtin: string | undefined;
+  /** The kernel's configuration, if the image has it. */
+  readonly config: string | undefined;
+}
+
+export interface BootFacts {
+  readonly kernel: KernelFacts;
+  /** What the initramfs holds; an error where it cannot be read. */
+  readonly initramfs: InitramfsContent | Error;
+  /** Whether the root is only set up where fs-verity protects it. */
+  readonly verity: boolean;
+}
+
+/** Where a kernel with EROFS on files begins; earlier ones need a loop device. */
+const EROFS_FILES: readonly [number, number] = [6, 12];
+
+const MODULES: Readonly<
+  Record<RootModule, { readonly built: RegExp; readonly option: string; readonly what: string }>
+> = {
+  erofs: { built: /\/erofs\.ko$/m, option: "CONFIG_EROFS_FS", what: "EROFS" },
+  overlay: { built: /\/overlay\.ko$/m, option: "CONFIG_OVERLAY_FS", what: "overlay file systems" },
+  loop: { built: /\/loop\.ko$/m, option: "CONFIG_BLK_DEV_LOOP", what: "loop devices" },
+};
+
+const DRACUT = "dracut makes it when the image is built: dracut --add cfsboot";
+
+/** What speaks against an image; nothing if all is well. */
+export function checkBoot({ kernel, initramfs, verity }: BootFacts): Finding[] {
+  const found: Finding[] = [];
+  if (initramfs instanceof Error) {
+    found.push(failed("initramfs", `its initramfs cannot be read: ${reasons(initramfs)}`, DRACUT));
+  } else {
+    found.push(...checkSetup(initramfs), ...checkModules(kernel, initramfs));
+  }
+  if (verity && kernel.config !== undefined && !/^CONFIG_FS_VERITY=y$/m.test(kernel.config)) {
+    found.push(failed("fs-verity", `kernel ${kernel.release} has no fs-verity`));
+  }
+  return found;
+}
+
+function checkSetup({ programs, units }: InitramfsContent): Finding[] {
+  const found: Finding[] = [];
+  if (programs.length === 0) {
+    found.push(
+      failed(
+        "setup-program",
+        "its initramfs has neither composefs-setup-root nor /usr/lib/bootc/initramfs-setup",
+        DRACUT,
+      ),
+    );
+  }
+  if (programs.length > 0 && units.length === 0) {
+    found.push(
+      failed(
+        "setup-unit",
+        `no unit that initrd-root-fs.target wants starts ${programs[0]} in its initramfs`,
+        DRACUT,
+      ),
+    );
+  }
+  return found;
+}
+
+function checkModules(kernel: KernelFacts, { modules }: InitramfsContent): Finding[] {
+  const found: Finding[] = [];
+  const { release } = kernel;
+  const others = [...modules.keys()].filter((one) => one !== release).sort();
+  if (others.length > 0 && !modules.has(release)) {
+    found.push(
+      failed(
+        "kernel-modules",
+        `its initramfs is for kernel ${others.join(", ")}, not for ${release}`,
+        `make it again: dracut --force --kver ${release}`,
+      ),
+    );
+  }
+  for (const name of ["erofs", "overlay"] as const) {
+    const finding = checkModule(kernel, modules.get(release), name);
+    if (finding !== undefined) found.push(finding);
+  }
+  if (isBefore(release, EROFS_FILES)) {
+    const finding = checkModule(kernel, modules.get(release), "loop");
+    if (finding !== undefined) found.push({ ...finding, level: "warning" });
+  }
+  return found;
+}
+
+function checkModule(
+  { release, builtin, config }: KernelFacts,
+  modules: ReadonlySet<RootModule> | undefined,
+  name: RootModule,
+): Finding | undefined {
+  const { built, option, what } = MODULES[name];
+  if (modules?.has(name)) return undefined;
+  if (builtin !== undefined && built.test(builtin)) return undefined;
+  if (config !== undefined && new RegExp(`^${option}=y$`, "m").test(config)) return undefined;
+  if (builtin === undefined && config === undefined) {
+    return {
+      check: name,
+      level: "warning",
+      message: `cannot tell whether kernel ${release} has ${what}: no /usr/lib/modules/${release}/modules.builtin`,
+    };
+  }
+  return failed(
+    name,
+    `kernel ${release} has no ${what}: neither built in nor as a module in its initramfs`,
+    `have the module in the initramfs: dracut --add-drivers ${name}`,
+  );
+}
+
+/** Whether a release is of a version before this one. What is no version is not. */
+function isBefore(release: string, [major, minor]: readonly [number, number]): boolean {
+  const match = /^(\d+)\.(\d+)/.exec(release);
+  if (match === null) return false;
+  const [a, b] = [Number(match[1]), Number(match[2])];
+  return a < major || (a === major && b < minor);
+}
+
+function failed(check: BootCheck, message: string, hint?: string): Finding {
+  return { check, level: "failed", message, ...(hint !== undefined && { hint }) };
+}
+
+function reasons(error: Error): string {
+  return error.cause instanceof Error ? `${error.message}: ${reasons(error.cause)}` : error.message;
+}
