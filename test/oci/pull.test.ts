@@ -4,9 +4,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { ImagePlatform } from "../../src/formats/oci.ts";
+import { checkImages } from "../../userspace/oci/fsck.ts";
+import { openImage } from "../../userspace/oci/image.ts";
 import { openSource } from "../../userspace/oci/open.ts";
 import { type PullResult, pull } from "../../userspace/oci/pull.ts";
 import { parseReference } from "../../userspace/oci/reference.ts";
+import { writeConfigStream, writeManifestStream } from "../../userspace/oci/streams.ts";
 import { initRepository } from "../../userspace/repository/init.ts";
 import { openRepository } from "../../userspace/repository/repository.ts";
 import {
@@ -389,6 +392,40 @@ describe("again", () => {
       layers: [{ present: true }, { present: true }],
       stats: { objectsStored: 0, objectsExisting: 0 },
     });
+  });
+
+  test("documents that another tool converted, and stored under the digests of these: they are replaced, the images stay", async () => {
+    const repo = repositoryPath();
+    const one = image([{ tar: base, compression: "gzip" }]);
+    const source = layout([{ image: one }]);
+    const first = await pullInto({ repo, source, name: "x" });
+    const convert = ({ bytes }: { bytes: Uint8Array }) => Buffer.from(`${bytes} `);
+    const read = () => {
+      using repository = openRepository(repo);
+      return openImage(repository, "x").images;
+    };
+    const images = read();
+    {
+      using repository = openRepository(repo);
+      const { digest } = one.config;
+      const layers = openImage(repository, "x").layers.map((at) => [at.digest, at.stream] as const);
+      const stream = writeConfigStream(repository, digest, convert(one.config), layers, images);
+      const config = { digest, stream };
+      const manifest = convert(one.manifest);
+      writeManifestStream(repository, one.manifest.digest, manifest, config, layers);
+      expect(checkImages(repository).findings).toMatchObject([
+        { kind: "manifest-digest-mismatch" },
+      ]);
+    }
+    expect(read).toThrow();
+    expect(await pullInto({ repo, source, name: "x" })).toEqual({
+      ...first,
+      layers: first.layers.map((at) => ({ ...at, present: true, fetched: 0 })),
+      stats: expect.anything(),
+    });
+    expect(read()).toEqual(images);
+    using repository = openRepository(repo);
+    expect(checkImages(repository).findings).toEqual([]);
   });
 
   test("layers that another image has brought are not fetched", async () => {

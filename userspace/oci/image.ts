@@ -182,7 +182,9 @@ function readChecked(
   const document = readDocument(repository, stream, kind, name, limit);
   const actual = `sha256:${createHash("sha256").update(document.bytes).digest("hex")}`;
   if (actual !== digest) {
-    throw new RepositoryError("corrupt", `${name}: the document's digest is ${actual}`);
+    throw new RepositoryError("corrupt", `${name}: the document's digest is ${actual}`, {
+      hint: "pull the image again, from where it came: that puts the genuine document back",
+    });
   }
   return document;
 }

@@ -11,10 +11,10 @@ import {
   type ImagePlatform,
   isContainerImage,
   MAX_CONFIG,
+  MAX_MANIFEST,
   parseConfig,
 } from "../../src/formats/oci.ts";
 import { tagRef } from "../../src/formats/oci-tag.ts";
-import { CONTENT_TYPES } from "../../src/formats/splitstream.ts";
 import { layerCompression } from "../decompress.ts";
 import type { Repository } from "../repository/repository.ts";
 import { commitImages, completeRewrites } from "./commit.ts";
@@ -34,7 +34,7 @@ import {
   writeConfigStream,
   writeManifestStream,
 } from "./streams.ts";
-import { readBlob, type Transport } from "./transport.ts";
+import { readBlob, sha256Digest, type Transport } from "./transport.ts";
 
 /** Of `{}`, the config of artifacts that have nothing to say there. */
 const EMPTY_CONFIG = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
@@ -171,7 +171,8 @@ async function obtainConfig(
 ): Promise<Config> {
   const { config, layers } = manifest;
   const name = `config ${config.digest}`;
-  let bytes = readConfig(repository, config.digest)?.bytes;
+  const stored = readConfig(repository, config.digest);
+  let bytes = stored?.genuine ? stored.bytes : undefined;
   try {
     bytes ??= await readBlob(transport, config, MAX_CONFIG);
   } catch (error) {
@@ -186,10 +187,29 @@ async function obtainConfig(
   return { bytes, diffIds };
 }
 
+/**
+ * A config that is in the repository. It is not `genuine` if its digest is another one: of images with Docker's media types,
+ * composefs-rs stores converted documents under the digests of those that they were made of.
+ */
 function readConfig(repository: Repository, digest: string) {
   const stream = repository.streamObject(configContentId(digest));
   if (stream === undefined) return undefined;
-  return readDocument(repository, stream, "oci-config", `config ${digest}`, MAX_CONFIG);
+  const name = `config ${digest}`;
+  const document = readDocument(repository, stream, "oci-config", name, MAX_CONFIG);
+  return { ...document, genuine: sha256Digest(document.bytes) === digest };
+}
+
+/** Whether a manifest is in the repository, the one with that digest, and its stream refers to just what it should. */
+function hasManifest(
+  repository: Repository,
+  digest: string,
+  refs: ReadonlyMap<string, ObjectDigest>,
+): boolean {
+  const stream = repository.streamObject(manifestContentId(digest));
+  if (stream === undefined) return false;
+  const name = `manifest ${digest}`;
+  const stored = readDocument(repository, stream, "oci-manifest", name, MAX_MANIFEST);
+  return sha256Digest(stored.bytes) === digest && sameRefs(stored.refs, refs);
 }
 
 /** The layers whose streams are not there, each once. */
@@ -208,7 +228,7 @@ function missingLayers(
   return [...work.values()];
 }
 
-/** The streams of the config and of the manifest. Those that are there and complete stay as they are. */
+/** The streams of the config and of the manifest. Those that are there, genuine and complete stay as they are. */
 export function writeDocuments(repository: Repository, documents: Documents, config: Config): void {
   // Between reading the config's stream and writing it, nobody else may add to it.
   repository.rewriting(() => rewriteDocuments(repository, documents, config));
@@ -239,7 +259,7 @@ function rewriteDocuments(
     ? sameRefs(stored?.refs ?? new Map(), new Map([...layers, ...images]))
     : true; // many artifacts may share their config, and only their manifests name their layers
   const stream =
-    stored !== undefined && complete
+    stored?.genuine && complete
       ? stored.stream
       : writeConfigStream(
           repository,
@@ -249,12 +269,7 @@ function rewriteDocuments(
           images,
         );
 
-  const manifestId = manifestContentId(digest);
-  const refs = new Map([[configRef(configDigest), stream], ...layers]);
-  if (
-    repository.streamObject(manifestId) === undefined ||
-    !sameRefs(repository.readStream(manifestId, CONTENT_TYPES["oci-manifest"]).namedRefs(), refs)
-  )
+  if (!hasManifest(repository, digest, new Map([[configRef(configDigest), stream], ...layers])))
     writeManifestStream(repository, digest, bytes, { digest: configDigest, stream }, layers);
 }
 
