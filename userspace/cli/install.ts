@@ -1,6 +1,7 @@
 /** `cfsboot install` */
 import type { Command } from "commander";
 import { registerFinalize } from "./install-finalize.ts";
+import { registerMount } from "./install-mount.ts";
 import { registerToExistingRoot, registerToFilesystem } from "./install-mounted.ts";
 import { registerSeal } from "./install-seal.ts";
 import { registerToDisk } from "./install-to-disk.ts";
@@ -12,6 +13,7 @@ export function register(program: Command): void {
   registerToDisk(install);
   registerToFilesystem(install);
   registerToExistingRoot(install);
+  registerMount(install);
   registerFinalize(install);
   registerSeal(install);
 }
