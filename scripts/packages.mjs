@@ -43,6 +43,8 @@ export const PURPOSES = {
       "dosfstools",
       "e2fsprogs",
       "fdisk",
+      "grub-common",
+      "grub-efi-amd64-bin",
       "mmdebstrap",
       "mtools",
       "ovmf",
