@@ -25,6 +25,7 @@ const NOUNS: Readonly<Record<string, () => Promise<Noun>>> = {
   install: () => import("./install.ts"),
   repo: () => import("./repo.ts"),
   image: () => import("./image.ts"),
+  container: () => import("./container.ts"),
   mount: () => import("./mount.ts"),
   etc: () => import("./etc.ts"),
   erofs: () => import("./erofs.ts"),

@@ -5,9 +5,9 @@ import { HintedError } from "../../src/linux/hint.ts";
 import { checkBoot, type Finding } from "../../src/model/boot-checks.ts";
 import { findFile, findKernels, type RegularContent } from "../../src/model/boot-resources.ts";
 import type { InitramfsContent } from "../../src/model/initramfs-content.ts";
+import { readInitramfs } from "../initramfs.ts";
 import type { Repository } from "../repository/repository.ts";
 import { contentChunks, contentSize, readContent } from "./image-content.ts";
-import { readInitramfs } from "./initramfs.ts";
 
 const MAX_INITRAMFS = 2 ** 29;
 const MAX_TEXT = 1 << 24;

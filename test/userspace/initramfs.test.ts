@@ -2,7 +2,7 @@ import { spawnSync } from "node:child_process";
 import { globSync, readFileSync } from "node:fs";
 import { gzipSync } from "node:zlib";
 import { describe, expect, test } from "vitest";
-import { readInitramfs } from "../../userspace/deployment/initramfs.ts";
+import { readInitramfs } from "../../userspace/initramfs.ts";
 import { zstd } from "../../userspace/zstd.ts";
 import { type CpioFile, cpio, initramfsFiles } from "../formats/cpio-archive.ts";
 

@@ -1,7 +1,7 @@
 /** Reads what an initramfs holds, as the kernel unpacks it: archives as they are (microcode), then compressed ones. */
-import { CpioScanner } from "../../src/formats/cpio.ts";
-import { type InitramfsContent, InitramfsFinder } from "../../src/model/initramfs-content.ts";
-import { unpack } from "../unpack.ts";
+import { CpioScanner } from "../src/formats/cpio.ts";
+import { type InitramfsContent, InitramfsFinder } from "../src/model/initramfs-content.ts";
+import { unpack } from "./unpack.ts";
 
 /** In bytes, of all archives when they are decompressed. */
 const MAX_UNPACKED = 2 ** 31;

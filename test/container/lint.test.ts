@@ -1,0 +1,123 @@
+/** `cfsboot container`, in directories that are an image's root file system, or nearly. */
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { bootedKernel, containerKargs } from "../../userspace/container/kernels.ts";
+import { lint, listLints } from "../../userspace/container/lint.ts";
+import { Rootfs } from "../../userspace/container/rootfs.ts";
+import { linux } from "../../userspace/linux.ts";
+import { cpio, initramfsFiles } from "../formats/cpio-archive.ts";
+
+const INITRAMFS = "usr/lib/modules/6.12/initramfs.img";
+let root: string;
+
+function write(path: string | Buffer, data: string | Uint8Array = "content\n"): void {
+  const name = path.toString("latin1");
+  mkdirSync(join(root, dirname(name)), { recursive: true });
+  const at =
+    typeof path === "string" ? join(root, path) : Buffer.concat([Buffer.from(`${root}/`), path]);
+  writeFileSync(at, data);
+}
+
+const mkdir = (path: string) => mkdirSync(join(root, path), { recursive: true });
+
+beforeEach(() => {
+  root = mkdtempSync(join(tmpdir(), "cfsboot-rootfs-"));
+  for (const name of ["boot/EFI", "dev", "etc", "proc", "run", "sys", "sysroot", "tmp", "var/log"])
+    mkdir(name);
+  symlinkSync("/run", join(root, "var/run"));
+  write("etc/hostname");
+  write("usr/lib/modules/6.12/vmlinuz");
+  write(INITRAMFS, cpio(initramfsFiles("6.12")));
+  write("usr/lib/bootc/kargs.d/10.toml", 'kargs = ["quiet", "a=b"]\n');
+});
+afterEach(() => rmSync(root, { recursive: true }));
+
+/** What is found, as `level lint`. */
+function found(skip: readonly string[] = []): string[] {
+  using rootfs = new Rootfs(linux, root);
+  return lint(rootfs, "amd64", new Set(skip)).map((one) => `${one.level} ${one.lint}`);
+}
+
+test("nothing is found in an image that has all of it", () => {
+  expect(found()).toEqual([]);
+});
+
+test.each<[string, () => void, string[]]>([
+  [
+    "/var/run",
+    () => {
+      rmSync(join(root, "var/run"));
+      mkdir("var/run");
+    },
+    ["error var-run"],
+  ],
+  ["an empty /etc/resolv.conf", () => write("etc/resolv.conf", ""), ["warning buildah-injected"]],
+  ["/usr/etc", () => mkdir("usr/etc"), ["error etc-usretc"]],
+  [
+    "wrong kernel arguments",
+    () => write("usr/lib/bootc/kargs.d/2.toml", "x"),
+    ["error bootc-kargs"],
+  ],
+  ["two kernels", () => write("usr/lib/modules/6.13/vmlinuz"), ["error kernel"]],
+  ["no kernel", () => rmSync(join(root, "usr/lib/modules/6.12/vmlinuz")), ["error kernel"]],
+  ["no initramfs", () => rmSync(join(root, INITRAMFS)), ["error kernel"]],
+  ["a name that is no text", () => write(Buffer.from([0x61, 0xff])), ["error utf8"]],
+  [
+    "a target that is no text",
+    () => symlinkSync(Buffer.from([0xfe]), join(root, "usr/link")),
+    ["error utf8"],
+  ],
+  ["no /tmp", () => rmSync(join(root, "tmp"), { recursive: true }), ["error api-base-directories"]],
+  [
+    "no /sysroot",
+    () => rmSync(join(root, "sysroot"), { recursive: true }),
+    ["error baseimage-root"],
+  ],
+  ["a log", () => write("var/log/dpkg.log"), ["warning var-log"]],
+  ["files in /boot", () => write("boot/vmlinuz"), ["warning nonempty-boot"]],
+  ["files in /tmp", () => write("tmp/x"), ["warning nonempty-run-tmp"]],
+  ["a broken initramfs", () => write(INITRAMFS, "x"), ["error initramfs"]],
+  [
+    "an initramfs without EROFS",
+    () => {
+      const files = initramfsFiles("6.12").filter(({ name }) => !name.includes("erofs"));
+      write(INITRAMFS, cpio(files));
+      write("usr/lib/modules/6.12/modules.builtin", "kernel/fs/ext4/ext4.ko\n");
+    },
+    ["error erofs"],
+  ],
+])("%s is told, and can be left out", (_, change, expected) => {
+  change();
+  expect(found()).toEqual(expected);
+  expect(found(expected.map((one) => one.split(" ")[1]!))).toEqual([]);
+});
+
+test("every check has a name of its own", () => {
+  const names = listLints().map(({ name }) => name);
+  expect(new Set(names).size).toBe(names.length);
+});
+
+test("symlinks do not lead out of the image", () => {
+  rmSync(join(root, "usr/lib/bootc"), { recursive: true });
+  const outside = mkdtempSync(join(tmpdir(), "cfsboot-outside-"));
+  try {
+    writeFileSync(join(outside, "1.toml"), 'kargs = ["outside"]\n');
+    mkdir("usr/lib/bootc");
+    symlinkSync(outside, join(root, "usr/lib/bootc/kargs.d"));
+    using rootfs = new Rootfs(linux, root);
+    expect(containerKargs(rootfs, "amd64")).toEqual([]);
+  } finally {
+    rmSync(outside, { recursive: true });
+  }
+});
+
+test("what is booted: the kernel with the image's arguments, or a unified kernel image", () => {
+  using rootfs = new Rootfs(linux, root);
+  expect(containerKargs(rootfs, "amd64")).toEqual(["quiet", "a=b"]);
+  expect(bootedKernel(rootfs)).toEqual({ version: "6.12", unified: false });
+  write("boot/EFI/Linux/debian-13.efi");
+  expect(bootedKernel(rootfs)).toEqual({ version: "debian-13", unified: true });
+  expect(found()).toEqual([]);
+});

@@ -1,0 +1,117 @@
+/** `cfsboot container`: looks at an image from within its build. */
+import type { Command } from "commander";
+import type { LintFinding } from "../container/lint.ts";
+import { UsageError } from "./errors.ts";
+import { addExamples } from "./example.ts";
+import { printLines } from "./files.ts";
+import { table } from "./table.ts";
+
+interface LintFlags {
+  readonly rootfs: string;
+  readonly fatalWarnings: boolean;
+  readonly list: boolean;
+  readonly skip: readonly string[];
+  readonly truncate: boolean;
+}
+
+interface InspectFlags {
+  readonly rootfs: string;
+  readonly json: boolean;
+}
+
+/** So much is said by one check, if not all is wanted. */
+const MAX_SHOWN = 5;
+
+export function register(program: Command): void {
+  const container = program
+    .command("container")
+    .description("check an image while it is built, and see what it boots with");
+  const collect = (name: string, names: readonly string[]) => [...names, name];
+  addExamples(
+    container
+      .command("lint")
+      .description("check whether an image will come up; exit status 1 if not")
+      .option("--rootfs <directory>", "the image's root file system", "/")
+      .option("--fatal-warnings", "warnings are errors", false)
+      .option("--skip <name>", "leave a check out (may be given again)", collect, [])
+      .option("--list", "list the checks", false)
+      .option("--no-truncate", "show all that is found")
+      .action(lintRootfs),
+    "cfsboot container lint",
+    "cfsboot container lint --rootfs /mnt --skip nonempty-boot",
+  );
+  addExamples(
+    container
+      .command("inspect")
+      .description("print an image's kernel and its kernel arguments")
+      .option("--rootfs <directory>", "the image's root file system", "/")
+      .option("--json", "print JSON", false)
+      .action(inspect),
+    "cfsboot container inspect --json",
+  );
+}
+
+async function lintRootfs(flags: LintFlags): Promise<void> {
+  const { lint, listLints } = await import("../container/lint.ts");
+  const lints = listLints();
+  if (flags.list) {
+    const rows = lints.map(({ name, level, what }) => [name, level, what]);
+    return printLines([table([["NAME", "LEVEL", "ASKS THAT"], ...rows])]);
+  }
+  const unknown = flags.skip.find((name) => lints.every((one) => one.name !== name));
+  if (unknown !== undefined) {
+    throw new UsageError(`there is no check ${JSON.stringify(unknown)}; --list shows them`);
+  }
+  const { currentPlatform } = await import("../oci/platform.ts");
+  using rootfs = await openRootfs(flags.rootfs);
+  const skip = new Set(flags.skip);
+  const found = lint(rootfs, currentPlatform().architecture, skip);
+  printLines(lines(found, flags.truncate));
+  const errors = found.filter(({ level }) => level === "error").length;
+  const warnings = found.length - errors;
+  printLines([`${lints.length - skip.size} checks: ${errors} errors, ${warnings} warnings\n`]);
+  if (errors > 0) throw new Error(`${flags.rootfs} will not do: ${errors} errors`);
+  if (warnings > 0 && flags.fatalWarnings) {
+    throw new Error(`${flags.rootfs} will not do: ${warnings} warnings`);
+  }
+}
+
+function lines(found: readonly LintFinding[], truncate: boolean): string[] {
+  const shown = new Map<string, number>();
+  const out: string[] = [];
+  for (const { lint, level, message } of found) {
+    const count = (shown.get(lint) ?? 0) + 1;
+    shown.set(lint, count);
+    if (!truncate || count <= MAX_SHOWN) out.push(`${level}: ${lint}: ${message}\n`);
+  }
+  for (const [lint, count] of shown) {
+    if (truncate && count > MAX_SHOWN) out.push(`${lint}: and ${count - MAX_SHOWN} more\n`);
+  }
+  return out;
+}
+
+async function inspect(flags: InspectFlags): Promise<void> {
+  const { bootedKernel, containerKargs } = await import("../container/kernels.ts");
+  const { currentPlatform } = await import("../oci/platform.ts");
+  using rootfs = await openRootfs(flags.rootfs);
+  const kargs = containerKargs(rootfs, currentPlatform().architecture);
+  const kernel = bootedKernel(rootfs);
+  if (flags.json) {
+    return printLines([`${JSON.stringify({ kargs, kernel: kernel ?? null }, null, 2)}\n`]);
+  }
+  const version = kernel === undefined ? "none" : kernel.version;
+  printLines([
+    `Kernel: ${version}${kernel?.unified ? " (unified kernel image)" : ""}\n`,
+    `Kernel arguments: ${kargs.join(" ") || "none"}\n`,
+  ]);
+}
+
+async function openRootfs(path: string) {
+  const { Rootfs } = await import("../container/rootfs.ts");
+  const { linux } = await import("../linux.ts");
+  try {
+    return new Rootfs(linux, path);
+  } catch (error) {
+    throw new Error(path, { cause: error });
+  }
+}
