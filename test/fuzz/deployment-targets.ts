@@ -1,6 +1,8 @@
 /** What deployments and boot menus are read from. */
+import { gzipSync } from "node:zlib";
 import { parseBlsEntry, serializeBlsEntry, setBlsOptions } from "../../src/formats/bls-entry.ts";
 import { fromBytes, toText } from "../../src/formats/bytestring.ts";
+import { CpioScanner } from "../../src/formats/cpio.ts";
 import { parseGrubEnv, serializeGrubEnv } from "../../src/formats/grubenv.ts";
 import { parseImageInfo } from "../../src/formats/imginfo.ts";
 import { applyKargChanges, kargChanges, parseKargs } from "../../src/formats/kargs.ts";
@@ -11,12 +13,54 @@ import { bootLabel, osLabel, parseOsRelease } from "../../src/formats/os-release
 import { comparePackageNames } from "../../src/formats/rpm-version.ts";
 import { parseStagedRecord } from "../../src/formats/staged-record.ts";
 import { compareSystemdBoot } from "../../src/model/boot-menu-order.ts";
+import { readInitramfs } from "../../userspace/initramfs.ts";
+import { unpack } from "../../userspace/unpack.ts";
+import { zstd } from "../../userspace/zstd.ts";
+import { cpio, initramfsFiles } from "../formats/cpio-archive.ts";
 import type { Target } from "./targets.ts";
 
 const latin1 = (data: Uint8Array) => Buffer.from(data).toString("latin1");
 const utf8 = (text: string) => Uint8Array.from(Buffer.from(text));
 
+const ARCHIVE = cpio([
+  ...initramfsFiles("6.12"),
+  { name: "usr", mode: 0o40755 },
+  { name: "bin", mode: 0o120777, data: "usr/bin" },
+]);
+
+/** Text of letters, lz4's repetition of it, and the end of a block, which is letters. */
+const LZ4_BLOCK = [0x6f, ...utf8("abcabc"), 3, 0, 0xff, 7, 0x50, ...utf8("12345")];
+const LZ4 = [0x02, 0x21, 0x4c, 0x18, LZ4_BLOCK.length, 0, 0, 0, ...LZ4_BLOCK];
+
 export const DEPLOYMENT_TARGETS: readonly Target[] = [
+  {
+    name: "cpio archive",
+    specimens: [ARCHIVE, cpio([{ name: "a", data: "b", padName: 3 }], "070702")],
+    tokens: ["070701", "070702", "00000000", "ffffffff", "00001000", "TRAILER!!!", "\0\0\0\0"],
+    place: /^cpio offset \d+: /,
+    read: (data) => {
+      const scanner = new CpioScanner(() => {});
+      if (scanner.push(data) === data.length) scanner.end();
+    },
+  },
+  {
+    name: "initramfs",
+    specimens: [ARCHIVE, gzipSync(ARCHIVE), zstd.compress(ARCHIVE)],
+    tokens: ["070701", "\x1f\x8b\x08", "\0\0\0\0"],
+    place: /offset \d+: |no archive/,
+    read: readInitramfs,
+  },
+  {
+    name: "lz4, legacy frames",
+    specimens: [Uint8Array.from(LZ4)],
+    tokens: ["\x02\x21\x4c\x18", "\xff\xff", "\0\0\0\0", "\xff\xff\x7f\0"],
+    place: /^(?:lz4: lz4 offset \d+|compressed in an unknown way): /,
+    read: (data) => {
+      let size = 0;
+      for (const piece of unpack(data)) size += piece.length;
+      return size;
+    },
+  },
   {
     name: "boot menu entry",
     specimens: [
