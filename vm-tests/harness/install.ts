@@ -101,8 +101,11 @@ export async function machineDisk(say: Say = () => {}): Promise<MachineDisk> {
   const { layout, tag } = await machineImage(say);
   const args = [
     ...["--source-imgref", `oci:${layout}:${tag}`, "--target-imgref", `docker://${FOLLOWED}`],
-    ...["--generic-image", "--esp-size", "128M", "--size", "2G"],
-    ...["--karg", "console=ttyS0", "--karg", "panic=1", "--karg", "loglevel=5"],
+    ...["--esp-size", "128M", "--size", "2G"],
+    ...["console=ttyS0", "panic=1", "loglevel=5", "systemd.firstboot=off"].flatMap((karg) => [
+      "--karg",
+      karg,
+    ]),
     // the root is found by the type of its partition, on the disk of the boot loader; and so is what is mounted at /boot
     ...["--karg-delete", "root"],
   ];

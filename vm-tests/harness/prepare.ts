@@ -2,6 +2,7 @@
 import { execFileSync } from "node:child_process";
 import { ensurePackages } from "../../scripts/packages.mjs";
 import { PROJECT } from "./cache.ts";
+import { machineDisk } from "./install.ts";
 import { deployment, disk } from "./systems.ts";
 
 export async function setup(): Promise<void> {
@@ -19,5 +20,6 @@ export async function setup(): Promise<void> {
   await disk(sha512, { sealed: false }, say);
   await disk(await deployment("trixie", "sha256", say), { sealed: true }, say);
   await disk(await deployment("sid", "sha512", say), { sealed: true }, say);
+  if (process.geteuid?.() === 0) await machineDisk(say);
   if (made > 0) console.log(`vm: ${Math.round((Date.now() - started) / 1000)} s: all is ready`);
 }

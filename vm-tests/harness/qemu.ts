@@ -86,6 +86,8 @@ export const LOGS = join(CACHE, "logs");
 
 /** Four times what the slowest boot takes in software emulation, two machines on two processors. */
 const TIMEOUT_MS = 300_000;
+/** With firmware, and with Node at work in the guest. */
+const UEFI_TIMEOUT_MS = 900_000;
 
 /** What a kernel says when it has been hit by something that no test asked for. */
 const OOPS =
@@ -143,7 +145,10 @@ async function bootOnce(options: Boot | UefiBoot): Promise<Attempt> {
     const child = spawn(command[0]!, command.slice(1), { stdio: ["ignore", "ignore", errors] });
     closeSync(errors);
     const follower = options.onConsole && follow(log, options.onConsole);
-    const { timedOut, status } = await ended(child, TIMEOUT_MS);
+    const { timedOut, status } = await ended(
+      child,
+      "variables" in options ? UEFI_TIMEOUT_MS : TIMEOUT_MS,
+    );
     follower?.stop();
     const stderr = readFileSync(join(scratch, "stderr"), "utf8").trim();
     if (status !== 0 && !timedOut) throw new Error(`QEMU failed with status ${status}: ${stderr}`);
