@@ -109,7 +109,8 @@ export function planStage(
   }
   const tree = imageTree(repository, image, { bootable: true });
   const kernel = kernelOf(repository, tree);
-  const insecure = host.running?.insecure ?? repository.insecure;
+  // a repository that was sealed while the machine runs is good for what is booted next
+  const insecure = repository.insecure && host.running?.insecure !== false;
   const findings = checkBootable(repository, tree, insecure);
   if (request.force !== true) requireBootable(findings, request.force === false);
   const label = labelOf(repository, tree);
