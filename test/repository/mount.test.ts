@@ -146,14 +146,25 @@ test("what was not pulled to be booted says so", () => {
   expect(stderr).toContain("hint: cfsboot image pull --bootable REFERENCE x");
 });
 
-test("others than root are told that they cannot", (ctx) => {
+/** Runs a command as a user that the repository does not belong to. */
+function asAnother(ctx: TestContext, ...command: string[]) {
   if (process.getuid?.() !== 0) ctx.skip("only root can become another user");
   for (const path of ["", "repo"]) chmodSync(join(directory.path, path), 0o755);
   const args = ["--reuid=65534", "--regid=65534", "--clear-groups", process.execPath, PROGRAM];
-  const { status, stderr } = spawnSync("setpriv", [...args, "mount", "--repo=repo", hex, "mnt"], {
-    cwd: directory.path,
-    encoding: "utf8",
+  return spawnSync("setpriv", [...args, ...command], { cwd: directory.path, encoding: "utf8" });
+}
+
+test("others than its owner are told that they cannot change a repository", (ctx) => {
+  const { status, stderr } = asAnother(ctx, "repo", "gc", "--repo=repo");
+  expect({ status, stderr }).toEqual({
+    status: 1,
+    stderr:
+      "cfsboot: error: collect garbage in repo: repository repo cannot be written to: permission denied\n",
   });
+});
+
+test("others than root are told that they cannot", (ctx) => {
+  const { status, stderr } = asAnother(ctx, "mount", "--repo=repo", hex, "mnt");
   expect(status).toBe(1);
   expect(stderr).toMatch(/^cfsboot: error: mount [0-9a-f]{64}: not permitted: .*\n/);
   expect(stderr).toContain(`hint: ${ONLY_ROOT}\n`);

@@ -243,7 +243,12 @@ export class Repository implements Disposable {
     if ((linux.fstatfs(this.#root).flags & ST_RDONLY) !== 0) {
       throw this.#readOnly("its file system is mounted read-only");
     }
-    linux.faccessat(this.#root, ".", W_OK);
+    try {
+      linux.faccessat(this.#root, ".", W_OK);
+    } catch (error) {
+      if (!isErrno(error, "EACCES", "EPERM")) throw error;
+      throw this.#readOnly("permission denied");
+    }
     // If another process was faster with meta.json, it wrote the same.
     if (!written) writeMetadata(this.#platform, this.#root, metadata, { secure, replace: false });
     this.#writable = true;
