@@ -1,4 +1,6 @@
+import { once } from "node:events";
 import { readFileSync } from "node:fs";
+import { type AddressInfo, connect, createServer } from "node:net";
 import { expect, test } from "vitest";
 import { describeError, isInternal } from "../../userspace/cli/errors.ts";
 
@@ -23,6 +25,21 @@ test("Node's own errors say first what failed", () => {
   expect(describeError(new Error("config", { cause: error })).message).toBe(
     "config: open /nonexistent/file: no such file or directory",
   );
+});
+
+test("connections that fail, in words", async () => {
+  const failure = (options: { host: string; port: number }) =>
+    new Promise((resolve) => connect(options).on("error", resolve));
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as AddressInfo;
+  await new Promise((resolve) => server.close(resolve));
+  expect(describeError(await failure({ host: "127.0.0.1", port })).message).toBe(
+    `connect 127.0.0.1:${port}: connection refused`,
+  );
+  const unknown = { errno: -3008, code: "ENOTFOUND", syscall: "getaddrinfo" };
+  const error = Object.assign(new Error("getaddrinfo ENOTFOUND registry.example"), unknown);
+  expect(describeError(error).message).toBe("getaddrinfo registry.example: no such host");
 });
 
 test("hints, of every error in the chain, each once", () => {

@@ -1,4 +1,5 @@
 /** Errors on their way to a person: one line that says what failed and why, and what to do about it. */
+import { getSystemErrorMap } from "node:util";
 
 /** Wrong usage that the option parser cannot see. Ends in exit status 2. */
 export class UsageError extends Error {
@@ -65,11 +66,19 @@ function chain(error: unknown): unknown[] {
 
 function messageOf(error: unknown): string {
   if (!(error instanceof Error)) return oneLine(String(error));
-  const { code, syscall, path } = error as NodeJS.ErrnoException;
+  const { code, errno, syscall, path } = error as NodeJS.ErrnoException;
   // "ENOENT: no such file or directory, open 'x'": first what, then why
   const node = /^[A-Z0-9]+: (.*), \w+(?: '.*')?$/s.exec(error.message);
   if (code !== undefined && syscall !== undefined && node !== null) {
     return oneLine(`${syscall}${path === undefined ? "" : ` ${path}`}: ${node[1]}`);
+  }
+  // "connect ECONNREFUSED 127.0.0.1:443", "getaddrinfo ENOTFOUND registry.example": just these names
+  const start = `${syscall} ${code}`;
+  if (code !== undefined && errno !== undefined && error.message.startsWith(start)) {
+    const why = code === "ENOTFOUND" ? "no such host" : getSystemErrorMap().get(errno)?.[1];
+    if (why !== undefined) {
+      return oneLine(`${syscall}${error.message.slice(start.length)}: ${why}`);
+    }
   }
   if (error.message !== "") return oneLine(error.message);
   return error instanceof AggregateError ? "" : (code ?? error.name);
