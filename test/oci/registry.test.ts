@@ -370,7 +370,10 @@ describe("authorization", () => {
     await (await connect({ credentials: { username: "me", password: "secret" } })).root();
     expect(await failure(connect())).toContain("demands a login");
     const wrong = await connect({ credentials: { username: "me", password: "x" } });
-    expect(await failure(wrong.root())).toContain("HTTP status 401");
+    await expect(wrong.root()).rejects.toMatchObject({
+      message: expect.stringContaining("HTTP status 401"),
+      hint: expect.stringContaining("password"),
+    });
   });
 
   test("a challenge that cannot be met is named", async () => {

@@ -219,6 +219,13 @@ export async function statusError(url: URL, response: HttpResponse): Promise<Htt
   return new HttpStatusError(response.status, text);
 }
 
+/** As `statusError`, for the first request that needs the rights that the credentials should give. */
+export async function refusal(url: URL, response: HttpResponse): Promise<HttpStatusError> {
+  const error = await statusError(url, response);
+  const hint = "is the password right? podman login HOST asks for it anew";
+  return response.status === 401 ? Object.assign(error, { hint }) : error;
+}
+
 async function errorMessage(response: HttpResponse): Promise<string> {
   try {
     const body = await readBody(response, ERROR_BODY_LIMIT);

@@ -3,7 +3,14 @@
 import { AT_FDCWD, O_CLOEXEC, O_DIRECTORY, O_RDONLY } from "../../src/linux/constants.ts";
 import type { Fd, Linux } from "../../src/linux/linux.ts";
 import type { Destination, OutgoingBlob, OutgoingManifest } from "./destination.ts";
-import { display, type HttpResponse, HttpStatusError, isTransient, statusError } from "./http.ts";
+import {
+  display,
+  type HttpResponse,
+  HttpStatusError,
+  isTransient,
+  refusal,
+  statusError,
+} from "./http.ts";
 import type { RegistryLocation } from "./reference.ts";
 import { addToReferrersTag } from "./referrers-tag.ts";
 import {
@@ -81,7 +88,7 @@ class RegistryDestination implements Destination {
     const response = await this.#session.send(url, { method: "HEAD", signal });
     await response.discard();
     if (response.status === 200) return true;
-    if (response.status !== 404) throw await statusError(url, response);
+    if (response.status !== 404) throw await refusal(url, response);
     for (const from of this.#mountFrom) {
       if (await this.#mount(digest, from, signal)) return true;
     }

@@ -7,6 +7,7 @@ import {
   isSilence,
   isTransient,
   readBody,
+  refusal,
   statusError,
 } from "./http.ts";
 import type { RegistryLocation } from "./reference.ts";
@@ -82,7 +83,7 @@ class Registry implements Transport {
     const url = this.#session.url(`manifests/${reference}`);
     for (let attempt = 1; ; attempt++) {
       const response = await this.#session.send(url, { headers: { accept: MANIFEST_TYPES } });
-      if (response.status !== 200) throw await statusError(url, response);
+      if (response.status !== 200) throw await refusal(url, response);
       let bytes: Uint8Array;
       try {
         bytes = await readBody(response, MAX_MANIFEST);
