@@ -3,7 +3,7 @@ import type { Command } from "commander";
 import type { Host } from "../deployment/host.ts";
 import type { Repository } from "../repository/repository.ts";
 import { addExamples } from "./example.ts";
-import { gcJson, gcText } from "./gc.ts";
+import { gcJson, gcText, warnOf } from "./gc.ts";
 import { dryRunOption, type MachineFlags, machineOptions, withMachine } from "./machine.ts";
 import { waiting } from "./repository.ts";
 
@@ -42,7 +42,9 @@ export async function collectAndTell(
   const { understand } = await import("../../src/model/deployments.ts");
   const machine = understand(observe(host, repository).seen);
   const steps = describeCollection(planCollection(repository, machine));
-  const result = (dryRun ? previewCollection : collect)(host, repository, waiting(repository.path));
+  const result = dryRun
+    ? previewCollection(host, repository, waiting(repository.path))
+    : collect(host, repository, waiting(repository.path), warnOf);
   const lines = steps.map((step) => `${step}\n`).join("");
   const text = json ? gcJson(result, dryRun, { steps }) : lines + gcText(result, dryRun);
   process.stdout.write(text);

@@ -32,7 +32,7 @@ export function registerGc(repo: Command): void {
 
 async function gc(flags: GcFlags): Promise<void> {
   const { collectGarbage } = await import("../repository/gc.ts");
-  const { completeRewrites, uniteConfigs } = await import("../oci/commit.ts");
+  const { settleRewrites } = await import("../oci/commit.ts");
   const path = repositoryPath(flags.repo);
   using repository = await openRepositoryAt(flags.repo);
   let result: GcResult;
@@ -40,21 +40,18 @@ async function gc(flags: GcFlags): Promise<void> {
     result = collectGarbage(repository, {
       dryRun: flags.dryRun,
       roots: flags.root,
-      prepare: () => {
-        try {
-          completeRewrites(repository);
-          uniteConfigs(repository);
-        } catch (error) {
-          // what an interrupted run has left stays, and holds what it holds
-          process.stderr.write(`cfsboot: warning: ${describeError(error).message}\n`);
-        }
-      },
+      prepare: () => settleRewrites(repository, warnOf),
       onWait: waiting(path),
     });
   } catch (error) {
     throw new Error(`collect garbage in ${path}`, { cause: error });
   }
   process.stdout.write(flags.json ? gcJson(result, flags.dryRun) : gcText(result, flags.dryRun));
+}
+
+/** Tells of an error that is none of the command's. */
+export function warnOf(error: unknown): void {
+  process.stderr.write(`cfsboot: warning: ${describeError(error).message}\n`);
 }
 
 /** The result for people. */

@@ -170,7 +170,9 @@ function stageFetched(
   print(lines);
   if (flags.downloadOnly) print(["cfsboot upgrade --from-downloaded makes it the next to boot"]);
   try {
-    collect(host, repository, waiting(repository.path));
+    collect(host, repository, waiting(repository.path), (error) =>
+      warn(describeError(error).message),
+    );
   } catch (error) {
     warn(describeError(error).message); // it is staged all the same
   }

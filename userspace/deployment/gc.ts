@@ -6,6 +6,7 @@ import { artifactName } from "../../src/model/menu-entry.ts";
 import { STAGED_ENTRIES } from "../bootloader/boot-place.ts";
 import { removeStagedEntries } from "../bootloader/entries.ts";
 import { listKernels, removeKernel } from "../bootloader/kernels.ts";
+import { settleRewrites } from "../oci/commit.ts";
 import { listTags, tagImage, untagImage } from "../oci/image.ts";
 import { MANIFEST_PREFIX } from "../oci/streams.ts";
 import { collectGarbage, type GcResult } from "../repository/gc.ts";
@@ -68,12 +69,23 @@ export function collectBootFiles(host: Host, repository: Repository, garbage: Bo
   for (const tag of garbage.tags.remove) untagImage(repository, tag);
 }
 
-/** All of it: the plan anew, boot files, state and tags, then the repository's objects. Waits for who uses the repository. */
-export function collect(host: Host, repository: Repository, onWait?: () => void): GcResult {
+/**
+ * All of it: the plan anew, boot files, state and tags, then the repository's objects. Waits for who uses the repository.
+ * `warn` is told of errors that are no reason not to do it.
+ */
+export function collect(
+  host: Host,
+  repository: Repository,
+  onWait?: () => void,
+  warn: (error: unknown) => void = () => {},
+): GcResult {
   const machine = understand(observe(host, repository).seen);
   const garbage = planCollection(repository, machine);
   collectBootFiles(host, repository, garbage);
-  return collectGarbage(repository, options(host, repository, garbage, onWait));
+  return collectGarbage(repository, {
+    ...options(host, repository, garbage, onWait),
+    prepare: () => settleRewrites(repository, warn),
+  });
 }
 
 /** What of the repository's objects would go, at least: what the plan untags still holds its own. Removes nothing. */

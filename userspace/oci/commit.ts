@@ -264,3 +264,16 @@ function* manifests(repository: Repository): Generator<DocumentStream & { digest
     };
   }
 }
+
+/**
+ * What comes before a collection of garbage: half-done rewrites are completed, and the manifests of one config made to share
+ * it. An error is told to `warn`, and no reason not to collect: what an interrupted run has left holds what it holds.
+ */
+export function settleRewrites(repository: Repository, warn: (error: unknown) => void): void {
+  try {
+    completeRewrites(repository);
+    uniteConfigs(repository);
+  } catch (error) {
+    warn(error);
+  }
+}
