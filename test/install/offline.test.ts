@@ -139,7 +139,7 @@ describe("a disk", () => {
     rmSync(keys);
     parts = partitions(disk);
     [esp, root] = [piece(disk, parts[0]!, "esp"), piece(disk, parts[1]!, "root")] as const;
-  });
+  }, 60_000);
 
   const debugfs = (request: string) => run("debugfs", "-R", request, root);
   const deployment = () =>

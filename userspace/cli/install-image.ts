@@ -9,6 +9,7 @@ import {
 import { parseKargs } from "../../src/formats/kargs.ts";
 import { type ImagePlatform, parsePlatform } from "../../src/formats/oci.ts";
 import { TRANSPORTS, type Transport as TransportName } from "../../src/formats/origin.ts";
+import type { StagePlan } from "../deployment/stage.ts";
 import type { Wanted } from "../install/contents.ts";
 import { currentPlatform } from "../oci/platform.ts";
 import { UsageError } from "./errors.ts";
@@ -25,6 +26,7 @@ export interface ImageFlags extends RegistryFlags {
   readonly rootSshAuthorizedKeys?: string;
   readonly genericImage: boolean;
   readonly bootloader?: BootLoader;
+  readonly force: boolean;
   readonly quiet: boolean;
   readonly dryRun: boolean;
 }
@@ -66,6 +68,7 @@ export function imageOptions(command: Command): Command {
     .addOption(
       new Option("--bootloader <name>", "the boot loader (default: systemd)").choices(BOOT_LOADERS),
     )
+    .option("--force", "even if the image would not come up, as far as can be told", false)
     .option("--quiet", "show no progress", false)
     .addOption(dryRunOption());
   return registryOptions(command);
@@ -125,6 +128,7 @@ export async function withImage<T>(
     ...{ platform, follow, rootKeys },
     kargDeletes: [...config.kargDeletes, ...flags.kargDelete],
     generic: flags.genericImage,
+    force: flags.force,
     progress: process.stderr.isTTY && !flags.quiet ? terminalProgress : undefined,
   };
   try {
@@ -153,4 +157,10 @@ export function print(lines: readonly string[]): void {
 /** Tells on the way what is being done. */
 export function steps({ quiet }: ImageFlags): (step: string) => void {
   return quiet ? () => {} : (step) => process.stderr.write(`${step}\n`);
+}
+
+/** What was installed, and what speaks against it, if it was forced or is no certain harm. */
+export function report({ id, findings }: StagePlan, where: string): void {
+  for (const { message } of findings) process.stderr.write(`cfsboot: warning: ${message}\n`);
+  print([`Installed ${id.slice(0, 12)} ${where}`]);
 }

@@ -7,6 +7,7 @@ import {
   imageOptions,
   platformOf,
   print,
+  report,
   steps,
   withImage,
 } from "./install-image.ts";
@@ -84,7 +85,6 @@ async function toMounted(
     const wanted = { ...request, bootLoader: plan.bootLoader, kargs: plan.kargs };
     const { linux } = await import("../linux.ts");
     const finish = flags.skipFinalize !== true;
-    const { id } = await installMounted(linux, plan, wanted, finish, steps(flags));
-    print([`Installed ${id.slice(0, 12)} into ${plan.root}`]);
+    report(await installMounted(linux, plan, wanted, finish, steps(flags)), `into ${plan.root}`);
   });
 }

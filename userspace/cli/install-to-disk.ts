@@ -12,6 +12,7 @@ import {
   imageOptions,
   platformOf,
   print,
+  report,
   steps,
   withImage,
 } from "./install-image.ts";
@@ -100,8 +101,7 @@ async function toDisk(path: string, flags: Flags): Promise<void> {
     if (flags.dryRun) return;
     const wanted = { ...request, bootLoader: plan.bootLoader, kargs: plan.kargs };
     const { linux } = await import("../linux.ts");
-    const { id } = await disk.install(linux, plan, wanted, steps(flags));
-    print([`Installed ${id.slice(0, 12)} on ${path}`]);
+    report(await disk.install(linux, plan, wanted, steps(flags)), `on ${path}`);
   });
 }
 

@@ -64,6 +64,8 @@ export interface Wanted {
   /** For many machines: nothing may be in it that each shall have for itself. */
   readonly generic: boolean;
   readonly rootKeys: Uint8Array | undefined;
+  /** Even if the image would not come up, as far as can be told. */
+  readonly force: boolean;
   /** Shows how fetching goes on, until it is stopped. */
   readonly progress: (() => PullProgress & { stop(): void }) | undefined;
 }
@@ -93,7 +95,13 @@ export async function installContents(
   const tree = imageTree(repository, image, { bootable: true });
   const loader =
     esp === undefined ? undefined : prepareLoader(wanted, repository, tree, { host, esp, grub });
-  const request = { reference: follow, keep: KEEP, locked: false, counted: false };
+  const request = {
+    reference: follow,
+    keep: KEEP,
+    locked: false,
+    counted: false,
+    force: wanted.force,
+  };
   const options = wanted.kargs.join(" ");
   const machine = understand(observe(host, repository).seen);
   const staged = planStage(host, repository, machine, image, { ...request, options });
