@@ -13,7 +13,7 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
-import { afterEach, beforeEach, describe, expect, type TestContext, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, type TestContext, test, vi } from "vitest";
 import { openArchive } from "../../userspace/oci/archive.ts";
 import type { PullResult } from "../../userspace/oci/pull.ts";
 import { compress, type Image, image, type TarFile, tar, writeLayout } from "./fixtures/images.ts";
@@ -290,10 +290,12 @@ describe("containers-storage", () => {
     } catch (error) {
       ctx.skip(`skopeo cannot write a store here: ${String(error).split("\n").at(-2)}`);
     }
-    const before = readdirSync("/var/tmp");
+    const temporary = mkdtempSync(join(scratch, "temporary-"));
+    vi.stubEnv("TMPDIR", temporary);
     const { image: digest } = await pullFresh(store);
     expect(digest).toBe((await pullFresh(`oci:${source}`)).image);
-    expect(readdirSync("/var/tmp")).toEqual(before);
+    vi.unstubAllEnvs();
+    expect(readdirSync(temporary)).toEqual([]);
   });
 });
 

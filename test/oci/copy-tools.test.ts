@@ -167,7 +167,7 @@ test("image referrers is a table, and with --json the list that registries give"
 describe("image tag, untag and rm", () => {
   const { digest } = debian.manifest;
   const names = () =>
-    JSON.parse(cfsboot("image", "list", "--json")).map(({ name }: { name: string }) => name);
+    JSON.parse(cfsboot("image", "list", "--json")).images.map(({ name }: { name: string }) => name);
 
   test("names come and go", () => {
     expect(cfsboot("image", "tag", "debian", "a/b:c")).toBe(`Tagged ${digest} as a/b:c\n`);

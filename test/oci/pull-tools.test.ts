@@ -229,7 +229,7 @@ describe("the command", () => {
       stdout: "",
       stderr: `cfsboot: error: pull oci:${layout}: layer 1 (${layers[0].digest}): ends after ${layers[0].size - 1} of ${layers[0].size} bytes\n`,
     });
-    expect(cfsboot("image", "list", "--json", "--repo", repo).trim()).toBe("[]");
+    expect(JSON.parse(cfsboot("image", "list", "--json", "--repo", repo))).toEqual({ images: [] });
   });
 
   test.each([
