@@ -310,9 +310,9 @@ describe("a repository with fs-verity from the start", () => {
     expect(answer(guest, "pull")).toMatch(`manifest ${IMAGE.manifest.digest}\n`);
     expectMeasured("secure", "sha512");
     expectDone("digest", digestOf("sha512"));
-    expect(JSON.parse(answer(guest, "list"))).toMatchObject([
-      { name: NAME, manifestDigest: IMAGE.manifest.digest, layerCount: 2 },
-      { name: "second", manifestDigest: IMAGE.manifest.digest, layerCount: 2 },
+    expect(JSON.parse(answer(guest, "list")).images).toMatchObject([
+      { name: NAME, manifest_digest: IMAGE.manifest.digest, layer_count: 2 },
+      { name: "second", manifest_digest: IMAGE.manifest.digest, layer_count: 2 },
     ]);
   });
 
