@@ -85,15 +85,17 @@ async function toDisk(path: string, flags: Flags): Promise<void> {
   if (disk.offline && fileSystem !== "ext4") {
     throw new UsageError(`${fileSystem} in a file needs --via-loopback`);
   }
+  const bootLoader = flags.bootloader ?? config.bootLoader ?? "systemd";
   const plan = planDisk({
     ...{ path, architecture, fileSystem, espSize: flags.espSize },
     ...(flags.xbootldr !== undefined && { xbootldrSize: flags.xbootldr }),
     ...(flags.rootSize !== undefined && { rootSize: flags.rootSize }),
     ...{ diskSize: disk.size, sectorSize: disk.sectorSize, sealedLater: disk.offline },
     insecure: flags.allowMissingVerity,
-    bootLoader: flags.bootloader ?? config.bootLoader ?? "systemd",
+    bootLoader,
     kargs: [...config.kargs, ...flags.karg],
-    discoverable: config.discoverable ?? false,
+    // systemd-boot tells which disk it came from; other loaders do not
+    discoverable: config.discoverable ?? bootLoader === "systemd",
     rootMountSpec: config.rootMountSpec,
   });
   await withImage(flags, config, async (request) => {

@@ -106,8 +106,6 @@ export async function machineDisk(say: Say = () => {}): Promise<MachineDisk> {
       "--karg",
       karg,
     ]),
-    // the root is found by the type of its partition, on the disk of the boot loader; and so is what is mounted at /boot
-    ...["--karg-delete", "root"],
   ];
   const program = readFileSync(join(PROJECT, "dist/cfsboot.mjs"));
   const disk = await cached("disk-machine", hashOf(program, ...args), (path) => {
