@@ -202,21 +202,6 @@ function withLists(apt, action) {
 }
 
 /**
- * What the archive says about the newest version of a binary package: `Version`, `Depends`, `SHA256` …
- *
- * @param {{suite: string, component?: string, name: string}} what
- * @returns {Record<string, string>}
- */
-export function packageFields({ suite, component = "main", name }) {
-  const apt = aptRoot(suite, component, false);
-  const text = withLists(apt, () =>
-    runApt(apt, "apt-cache", ["show", "--no-all-versions", name], apt.root),
-  );
-  const fields = [...text.matchAll(/^([\w-]+): ?(.*(?:\n .*)*)/gm)];
-  return Object.fromEntries(fields.map(([, field, value]) => [field, value]));
-}
-
-/**
  * Downloads one package, checked against the archive's signature.
  *
  * @param {{suite: string, component?: string, name: string, version?: string, source?: boolean, dir: string}} what

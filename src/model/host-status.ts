@@ -259,7 +259,8 @@ function bootEntry(one: Deployment, facts: HostFacts): BootEntry {
       bootType: one.entry.bootType === "uki" ? "Uki" : "Bls",
       bootloader: facts.bootLoader,
       bootDigest: origin?.bootDigest ?? null,
-      missingVerityAllowed: facts.insecure,
+      // its entry may have changed since it was booted
+      missingVerityAllowed: one.slot === "booted" ? facts.insecure : one.entry.insecure,
     },
   };
 }

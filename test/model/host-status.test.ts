@@ -55,6 +55,15 @@ test("in the normal state nothing is queued (bootc issues 1887, 2405)", () => {
   expect(host.status.otherDeployments).toHaveLength(1);
 });
 
+test("fs-verity is what each deployment demands, and of what runs what it was booted with", () => {
+  const allowed = (insecure: boolean) => {
+    const { booted, rollback } = hostStatus({ ...facts(machine(1, 1, 2)), insecure }).status;
+    return [booted, rollback].map((entry) => entry!.composefs.missingVerityAllowed);
+  };
+  expect(allowed(true)).toEqual([true, false]);
+  expect(allowed(false)).toEqual([false, false]);
+});
+
 test("a rollback that is queued is said to be", () => {
   const host = hostStatus(facts(machine(2, 1, 2)));
   expect(host.status.rollbackQueued).toBe(true);

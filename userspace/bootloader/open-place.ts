@@ -30,10 +30,31 @@ export function openPartition(
   try {
     const mount = readOnly
       ? mountReadOnly(linux, type, settings, attributes)
-      : createMount(linux, type, settings, attributes);
+      : mountWritable(linux, type, settings, attributes);
     return espPlace(mount, device.mountPoints[0] ?? device.path);
   } catch (error) {
     throw new Error(`boot partition ${device.path}`, { cause: error });
+  }
+}
+
+/** So often it is tried to mount what others have mounted read-only, and so long is waited each time, in milliseconds. */
+const ATTEMPTS = 50;
+const PAUSE = 100;
+
+/** Who only looks at it, as `status` does, has it mounted read-only for a moment: then this waits. */
+function mountWritable(
+  linux: Linux,
+  type: string,
+  settings: readonly FsSetting[],
+  attributes: number,
+): Fd {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return createMount(linux, type, settings, attributes);
+    } catch (error) {
+      if (!isRefused(error, "EBUSY") || attempt === ATTEMPTS) throw error;
+    }
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, PAUSE);
   }
 }
 

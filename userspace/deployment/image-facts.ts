@@ -1,5 +1,5 @@
 /** What a deployment takes from its image. */
-import { ascii, display, fromBytes, toText } from "../../src/formats/bytestring.ts";
+import { display, fromBytes, toText } from "../../src/formats/bytestring.ts";
 import { readErofs } from "../../src/formats/erofs/index.ts";
 import {
   isKargsFile,
@@ -90,11 +90,6 @@ export function kernelOf(repository: Repository, tree: Tree): BootableKernel {
   };
   const { digest, sizes } = measureKernel(source);
   return { release, source, digest, size: sizes.vmlinuz + sizes.initrd };
-}
-
-/** Whether a tree has a directory at its root. */
-export function hasDirectory(tree: Tree, name: string): boolean {
-  return tree.entries.get(ascii(name))?.type === "directory";
 }
 
 function textOf(

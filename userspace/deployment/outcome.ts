@@ -14,23 +14,22 @@ import {
 } from "../../src/linux/directories.ts";
 import { readFile } from "../../src/linux/files.ts";
 import type { Linux } from "../../src/linux/linux.ts";
-import type { Host } from "./host.ts";
+import { type Host, RECORDS } from "./host.ts";
 
-const DIRECTORY = "state/cfsboot";
 const NAME = "last-update.json";
 const LIMIT = 1 << 20;
 
 /** Reads the record; `undefined` if there is none. */
 export function readUpdateRecord({ linux, sysroot, sysrootPath }: Host): UpdateRecord | undefined {
-  const path = `${DIRECTORY}/${NAME}`;
+  const path = `${RECORDS}/${NAME}`;
   const bytes = ifThere(() => readFile(linux, sysroot, path, LIMIT));
   return bytes === undefined ? undefined : parseUpdateRecord(bytes, `${sysrootPath}/${path}`);
 }
 
 /** Writes the record in place of the one of an earlier update. */
 export function writeUpdateRecord({ linux, sysroot }: Host, record: UpdateRecord): void {
-  makeDirectories(linux, sysroot, DIRECTORY, 0o755);
-  withDirectory(linux, sysroot, DIRECTORY, (directory) => {
+  makeDirectories(linux, sysroot, RECORDS, 0o755);
+  withDirectory(linux, sysroot, RECORDS, (directory) => {
     replaceFile(linux, directory, NAME, toBytes(fromText(formatUpdateRecord(record))), 0o644);
   });
 }

@@ -152,21 +152,6 @@ function manifestOf({ manifest, name }: StoredImage): string {
   return manifest.digest;
 }
 
-/** A plan for people, a step a line. */
-export function describeStage(plan: StagePlan): string[] {
-  const short = plan.id.slice(0, 12);
-  const steps = [
-    `write kernel ${plan.kernel.release} and its initramfs (${plan.kernel.size} bytes), unless they are there`,
-    `write the state of ${short}: /etc of the image, link to the shared /var, origin`,
-    `stage the boot menu: ${plan.menu.menu.map(({ id }) => id.slice(0, 12)).join(", ")}`,
-    plan.locked ? `record ${short} as downloaded` : `record ${short} as staged`,
-  ];
-  for (const { id, slot } of plan.menu.dropped) {
-    steps.push(`drop the ${slot} deployment ${id.slice(0, 12)}`);
-  }
-  return steps;
-}
-
 /**
  * Carries out a plan.
  *
