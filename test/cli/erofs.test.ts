@@ -327,7 +327,7 @@ describe("the frame", () => {
     );
     expect(stdout).toBe("status 1\n");
     expect(stderr).toMatch(
-      /^cfsboot: error: write to standard output: .*no space left on device\n$/,
+      /^cfsboot: error: write to standard output: .*no space left on device\nhint: make room .*\n$/,
     );
   });
 });
