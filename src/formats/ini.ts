@@ -85,7 +85,7 @@ export function setIniValue(
     );
     return { ...file, sections: sections.filter(({ items }) => items.length > 0) };
   }
-  checkText(`[${section}]`, section, /[;#\n\]]|^\[/);
+  checkText(`[${section}]`, section, /[;#\n[\]]/);
   checkText(`key ${key}`, key, /^$|[;#\n=]|^\[/);
   checkText(key, value, /[;#\n]/);
   if (present === undefined) {

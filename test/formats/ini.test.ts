@@ -59,6 +59,7 @@ describe("changing", () => {
     ["a", "", "x"],
     ["a", "[b", "x"],
     ["a]", "b", "x"],
+    ["a[", "b", "x"],
     ["a", "b ", "x"],
   ])("[%s] %s = %j is refused", (section, key, value) => {
     expect(() => setIniValue(file, section, key, value)).toThrow("does not fit into an INI file");
