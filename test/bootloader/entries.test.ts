@@ -59,10 +59,9 @@ test("a menu is replaced as a whole; what others have there comes along", () => 
   esp.write(`${ENTRIES}/bootc_debian-13-1.conf`, entry(A));
   esp.write(`${ENTRIES}/fwupd.conf`, "efi /EFI/tools/fwupdx64.efi\n");
   esp.write(`${ENTRIES}/more/deep`, "kept");
-  const { foreign } = readMenu(linux, esp.place, ENTRIES, known)!;
   const files = [{ name: "bootc_debian-14-1.conf", bytes: Buffer.from(entry(B)) }];
 
-  replaceEntries(linux, esp.place, STAGED_ENTRIES, files, foreign);
+  replaceEntries(linux, esp.place, STAGED_ENTRIES, files);
   expect(readdirSync(join(esp.path, ENTRIES)).sort()).toEqual([
     "bootc_debian-13-1.conf",
     "fwupd.conf",
@@ -71,7 +70,7 @@ test("a menu is replaced as a whole; what others have there comes along", () => 
   const names = ["bootc_debian-14-1.conf", "fwupd.conf", "more"];
   expect(readdirSync(join(esp.path, STAGED_ENTRIES)).sort()).toEqual(names);
 
-  replaceEntries(linux, esp.place, ENTRIES, files, foreign);
+  replaceEntries(linux, esp.place, ENTRIES, files);
   expect(readdirSync(join(esp.path, ENTRIES)).sort()).toEqual(names);
   expect(readFileSync(join(esp.path, ENTRIES, "more/deep"), "utf8")).toBe("kept");
   expect(removeStagedEntries(linux, esp.place, STAGED_ENTRIES)).toBe(true);
@@ -84,11 +83,10 @@ test("whatever call fails, the menu is the old one or the new one, and complete"
       using esp = temporaryEsp();
       esp.write(`${ENTRIES}/bootc_debian-13-1.conf`, entry(A));
       esp.write(`${ENTRIES}/fwupd.conf`, "efi /x.efi\n");
-      const { foreign } = readMenu(linux, esp.place, ENTRIES, known)!;
       const files = [{ name: "bootc_debian-13-1.conf", bytes: Buffer.from(entry(B)) }];
       const trouble = troubleAt(linux, nth, kind);
       try {
-        replaceEntries(trouble.linux, esp.place, ENTRIES, files, foreign);
+        replaceEntries(trouble.linux, esp.place, ENTRIES, files);
       } catch {
         // which is the point
       }
@@ -111,8 +109,8 @@ test("GRUB has the menu as a script, which changes with the entries and is nobod
     name: `bootc_debian-13-${1 - i}.conf`,
     bytes: Buffer.from(entry(id).replaceAll("/EFI/Linux", "/boot")),
   }));
-  replaceEntries(linux, place, ENTRIES, files, []);
-  replaceEntries(linux, place, ENTRIES, files, readMenu(linux, place, ENTRIES, known)!.foreign);
+  replaceEntries(linux, place, ENTRIES, files);
+  replaceEntries(linux, place, ENTRIES, files);
   const script = readFileSync(join(esp.path, ENTRIES, "cfsboot.cfg"), "utf8");
   expect(script.match(/--id '[^']*'/g)).toEqual([
     "--id 'bootc_debian-13-1'",

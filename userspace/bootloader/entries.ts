@@ -119,11 +119,11 @@ export function replaceEntries(
   place: BootPlace,
   path: string,
   menu: readonly MenuFile[],
-  foreign: readonly ForeignFile[],
 ): void {
   const files = place.script && path === ENTRIES ? menu.map(uncounted) : menu;
   const temporary = `${ENTRIES}${TEMPORARY}`;
   const { directory } = place;
+  const foreign = readMenu(linux, place, ENTRIES, () => true)?.foreign ?? [];
   try {
     makeDirectories(linux, directory, LOADER, DIRECTORY_MODE);
     removeTree(linux, directory, temporary);

@@ -5,7 +5,7 @@ import { afterMenuChange, grubCounter } from "../../src/model/grub-counter.ts";
 import { menuFiles, namesOfEntry } from "../../src/model/menu-files.ts";
 import type { MenuPlan } from "../../src/model/menu-plan.ts";
 import { ENTRIES, STAGED_ENTRIES } from "../bootloader/boot-place.ts";
-import { readMenu, removeStagedEntries, replaceEntries } from "../bootloader/entries.ts";
+import { removeStagedEntries, replaceEntries } from "../bootloader/entries.ts";
 import { changeGrubEnv } from "../bootloader/grub-counter.ts";
 import type { Host } from "./host.ts";
 import { removeStagedRecord } from "./staged.ts";
@@ -26,8 +26,7 @@ export function changeMenu(host: Host, machine: Machine, { menu, dropped }: Menu
   const files =
     first?.entry === undefined ? [] : menuFiles(menu, namesOfEntry(first.entry), undefined);
   for (const place of host.places.toReversed()) {
-    const { foreign } = readMenu(linux, place, ENTRIES, () => true) ?? { foreign: [] };
-    replaceEntries(linux, place, ENTRIES, files, foreign);
+    replaceEntries(linux, place, ENTRIES, files);
   }
   if (host.loader === "grub") {
     changeGrubEnv(linux, host.places[0], (env) => {

@@ -11,7 +11,7 @@ import { endGrubCounter, grubCounter, startGrubCounter } from "../../src/model/g
 import type { MenuEntry } from "../../src/model/menu-entry.ts";
 import type { MenuFile } from "../../src/model/menu-files.ts";
 import { ENTRIES, STAGED_ENTRIES } from "../bootloader/boot-place.ts";
-import { readMenu, removeStagedEntries, replaceEntries } from "../bootloader/entries.ts";
+import { removeStagedEntries, replaceEntries } from "../bootloader/entries.ts";
 import { changeGrubEnv } from "../bootloader/grub-counter.ts";
 import type { Repository } from "../repository/repository.ts";
 import { ETC_REPORT, mergeEtcInto } from "./etc/merge.ts";
@@ -86,8 +86,7 @@ function finalizeStaged(
   const files = currentFiles(seen.stagedMenu ?? [], staged.id, seen.menu);
   if (host.loader === "grub") countByGrub(host, staged);
   for (const place of host.places.toReversed()) {
-    const { foreign } = readMenu(linux, place, ENTRIES, () => true) ?? { foreign: [] };
-    replaceEntries(linux, place, ENTRIES, files, foreign);
+    replaceEntries(linux, place, ENTRIES, files);
   }
   for (const place of host.places) removeStagedEntries(linux, place, STAGED_ENTRIES);
   removeStagedRecord(host);

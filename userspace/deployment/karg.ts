@@ -5,7 +5,7 @@ import type { Deployment, Observation } from "../../src/model/deployments.ts";
 import { editKargs, type KargEdit } from "../../src/model/local-kargs.ts";
 import type { MenuEntry } from "../../src/model/menu-entry.ts";
 import { ENTRIES, STAGED_ENTRIES } from "../bootloader/boot-place.ts";
-import { readMenu, replaceEntries } from "../bootloader/entries.ts";
+import { replaceEntries } from "../bootloader/entries.ts";
 import type { Host } from "./host.ts";
 import { writeOrigin } from "./state.ts";
 
@@ -63,7 +63,6 @@ function rewrite(
     return { name: fileName, bytes: serializeBlsEntry(entry) };
   });
   for (const place of host.places.toReversed()) {
-    const { foreign } = readMenu(host.linux, place, ENTRIES, () => true) ?? { foreign: [] };
-    replaceEntries(host.linux, place, path, files, foreign);
+    replaceEntries(host.linux, place, path, files);
   }
 }

@@ -28,13 +28,13 @@ import type { Finding } from "../../src/model/boot-checks.ts";
 import { deploymentTag } from "../../src/model/boot-gc.ts";
 import type { Machine } from "../../src/model/deployments.ts";
 import { seeThrough } from "../../src/model/etc/see-through.ts";
-import type { EtcDirectory } from "../../src/model/etc/tree.ts";
+import type { EtcDirectory, FoundDirectory } from "../../src/model/etc/tree.ts";
 import { composefsArgument, nextOptions } from "../../src/model/kargs.ts";
 import { artifactName } from "../../src/model/menu-entry.ts";
 import { menuFiles } from "../../src/model/menu-files.ts";
 import { type MenuPlan, planNew } from "../../src/model/menu-plan.ts";
-import { type BootPlace, ENTRIES, STAGED_ENTRIES } from "../bootloader/boot-place.ts";
-import { readMenu, removeStagedEntries, replaceEntries } from "../bootloader/entries.ts";
+import { ENTRIES, STAGED_ENTRIES } from "../bootloader/boot-place.ts";
+import { removeStagedEntries, replaceEntries } from "../bootloader/entries.ts";
 import { findKernel, removeUnfinishedKernels, writeKernel } from "../bootloader/kernels.ts";
 import { commitImages, imageTree } from "../oci/commit.ts";
 import { type StoredImage, tagImage } from "../oci/image.ts";
@@ -79,6 +79,8 @@ export interface StagePlan {
   readonly origin: Origin;
   /** `/etc` of the image. */
   readonly etc: EtcDirectory;
+  /** `/etc` of the image that runs; absent if none does. */
+  readonly pristine: FoundDirectory | undefined;
   readonly menu: MenuPlan;
   readonly tries: Tries | undefined;
   readonly locked: boolean;
@@ -116,10 +118,8 @@ export function planStage(
   const label = labelOf(repository, tree);
   const architecture = image.config.document?.architecture ?? "";
   const { booted } = machine;
-  const before =
-    booted === undefined
-      ? []
-      : kargsOf(repository, readImageTree(repository, booted.id), architecture);
+  const present = booted && readImageTree(repository, booted.id);
+  const before = present === undefined ? [] : kargsOf(repository, present, architecture);
   const options = nextOptions(
     booted?.entry.bls.options ?? request.options ?? "",
     before,
@@ -140,6 +140,7 @@ export function planStage(
     options,
     origin: local === undefined ? origin : setOriginKargs(origin, local),
     etc: seeThrough(imageEtc(repository, tree)).tree,
+    pristine: present && imageEtc(repository, present),
     menu: planNew(machine, id, request.keep),
     tries: request.counted ? TRIES : undefined,
     locked: request.locked,
@@ -197,9 +198,10 @@ function placeKernel(host: Host, { id, kernel }: StagePlan): string {
   const found = findKernel(linux, places[0], kernel.digest);
   // one that an early release of bootc has written, without a prefix, is not what new entries name
   const shared = found?.name === artifactName(found?.artifact ?? "") ? found.artifact : id;
-  for (const place of places) {
+  for (const [i, place] of places.entries()) {
     removeUnfinishedKernels(linux, place);
-    if (findKernel(linux, place, kernel.digest)?.artifact === shared) continue;
+    const here = i === 0 ? found : findKernel(linux, place, kernel.digest);
+    if (here?.artifact === shared) continue;
     writeKernel(linux, place, shared, kernel.source, kernel.digest);
   }
   return shared;
@@ -241,11 +243,7 @@ function writeMenu(host: Host, plan: StagePlan, artifact: string, path: string):
     });
     const names = { osId: plan.label.osId, version };
     const files = menuFiles(plan.menu.menu, names, { bls, tries: plan.tries });
-    replaceEntries(linux, place, path, files, foreignOf(host, place));
+    replaceEntries(linux, place, path, files);
     if (path === ENTRIES) removeStagedEntries(linux, place, STAGED_ENTRIES);
   }
-}
-
-function foreignOf({ linux }: Host, place: BootPlace) {
-  return readMenu(linux, place, ENTRIES, () => true)?.foreign ?? [];
 }

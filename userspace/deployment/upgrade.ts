@@ -11,7 +11,6 @@ import { type EtcStrategy, isBlocked } from "../../src/model/etc/merge.ts";
 import { withLocalKargs } from "../../src/model/local-kargs.ts";
 import type { Contents, ImageContent } from "../../src/model/upgrade-decision.ts";
 import { findKernel } from "../bootloader/kernels.ts";
-import { imageTree } from "../oci/commit.ts";
 import { openImage, type StoredImage } from "../oci/image.ts";
 import { findLayer } from "../oci/layer.ts";
 import { type PullProgress, type PullResult, pull } from "../oci/pull.ts";
@@ -22,8 +21,7 @@ import { EtcConflictsError, withEtcPlan } from "./etc/merge.ts";
 import type { EtcPlace } from "./etc/scan.ts";
 import { collectBootFiles, planCollection } from "./gc.ts";
 import type { Host } from "./host.ts";
-import { imageEtc } from "./image-etc.ts";
-import { type BootableKernel, readImageTree } from "./image-facts.ts";
+import type { BootableKernel } from "./image-facts.ts";
 import { observe } from "./observe.ts";
 import { planStage, type StagePlan } from "./stage.ts";
 
@@ -176,7 +174,7 @@ export function planUpgrade(
   if (machine.booted === undefined) throw new Error("what runs is not in the boot menu");
   const plan = planStage(host, repository, machine, image, request);
   requireBootRoom(host, plan.kernel);
-  requireNoConflicts(host, repository, machine.booted, image, etc, etcConflicts.strategy);
+  requireNoConflicts(host, machine.booted, plan, etc, etcConflicts.strategy);
   const how = etcConflicts.chosen ? etcConflicts.strategy : undefined;
   const { kargs } = plan.origin;
   return {
@@ -188,19 +186,15 @@ export function planUpgrade(
 
 function requireNoConflicts(
   { linux }: Host,
-  repository: Repository,
-  booted: Deployment,
-  image: StoredImage,
+  { id }: Deployment,
+  plan: StagePlan,
   current: EtcPlace,
   strategy: EtcStrategy,
 ): void {
-  const pristine = {
-    name: `/etc of ${booted.id.slice(0, 12)}`,
-    tree: imageEtc(repository, readImageTree(repository, booted.id)),
-  };
-  const tree = imageEtc(repository, imageTree(repository, image, { bootable: true }));
-  const next = { name: "/etc of the new image", tree };
-  withEtcPlan(linux, { pristine, current, next }, strategy, (plan) => {
-    if (isBlocked(plan)) throw new EtcConflictsError(plan);
+  if (plan.pristine === undefined) throw new Error(`the image of ${id} was not read`);
+  const pristine = { name: `/etc of ${id.slice(0, 12)}`, tree: plan.pristine };
+  const next = { name: "/etc of the new image", tree: plan.etc };
+  withEtcPlan(linux, { pristine, current, next }, strategy, (merge) => {
+    if (isBlocked(merge)) throw new EtcConflictsError(merge);
   });
 }
