@@ -1,4 +1,7 @@
-/** Makes everything that the boots need before the first one starts: programs, images, repositories, disks. */
+/**
+ * Makes everything that the boots need before the first one starts: programs, images, repositories, disks. Tests that were
+ * named on the command line make what they need themselves.
+ */
 import { execFileSync } from "node:child_process";
 import { ensurePackages } from "../../scripts/packages.mjs";
 import { PROJECT } from "./cache.ts";
@@ -8,6 +11,7 @@ import { deployment, disk } from "./systems.ts";
 export async function setup(): Promise<void> {
   ensurePackages(["build", "vm"], (line: string) => console.log(`vm: ${line}`));
   execFileSync(process.execPath, ["build.mjs"], { cwd: PROJECT, stdio: "inherit" });
+  if (process.argv.some((argument) => argument.endsWith(".test.ts"))) return;
   const started = Date.now();
   let made = 0;
   const say = (step: string) => {
