@@ -57,15 +57,22 @@ export function checkCredentials(
     "ExecStart=/bin/bash %d/cfsboot.check",
     "",
   ].join("\n");
-  return { [`systemd.extra-unit.${UNIT}`]: unit, "cfsboot.check": script };
+  return {
+    [`systemd.extra-unit.${UNIT}`]: unit,
+    "cfsboot.check": script,
+    // not every boot loader takes kernel arguments from the firmware
+    ...(target === "multi-user" && {
+      "systemd.unit-dropin.multi-user.target": `[Unit]\nWants=${UNIT}\n`,
+    }),
+  };
 }
 
-/** Kernel arguments that start the unit. */
+/** Kernel arguments that go with it. */
 export function checkArguments(target: Target): string[] {
   return target === "basic"
     ? // and without the jobs of a first boot: caches of the linker, of hardware, of the journal
       [`systemd.unit=${UNIT}`, "systemd.condition_needs_update=no"]
-    : ["systemd.unit=multi-user.target", `systemd.wants=${UNIT}`];
+    : ["systemd.unit=multi-user.target"];
 }
 
 export const SHELL_UNIT = "cfsboot-shell.service";

@@ -28,6 +28,23 @@ export const ETC = {
   unchanged: "as ever\n",
 } as const;
 
+/** How a machine boots. */
+export interface Installation {
+  readonly loader: "systemd" | "grub";
+  /** More options of `cfsboot install to-disk`. */
+  readonly options?: readonly string[];
+}
+
+/** Kernel arguments of every machine. */
+const KARGS = [
+  ...["console=ttyS0", "panic=1", "loglevel=5", "systemd.firstboot=off"],
+  // also where the boot loader takes none from the firmware
+  ...["rd.shell=0", "rd.emergency=poweroff"],
+];
+
+/** The journal of one boot is looked at in the next. */
+const JOURNAL = "[Journal]\nStorage=persistent\n";
+
 /** The network is there as soon as the link is. */
 const NETWORK = "[Match]\nType=ether\n[Network]\nAddress=10.0.2.15/24\nLinkLocalAddressing=no\n";
 
@@ -69,6 +86,7 @@ async function machineImage(say: Say): Promise<{ layout: string; tag: string }> 
     rmSync(join(files, "usr/share/doc"), { recursive: true, force: true });
     for (const [name, text] of Object.entries(ETC)) write(`etc/${name}`, text);
     write("usr/lib/systemd/network/10-machine.network", NETWORK);
+    write("usr/lib/systemd/journald.conf.d/10-machine.conf", JOURNAL);
     const wants = join(files, "usr/lib/systemd/system/multi-user.target.wants");
     mkdirSync(wants, { recursive: true });
     symlinkSync("../systemd-networkd.service", join(wants, "systemd-networkd.service"));
@@ -97,19 +115,20 @@ export interface MachineDisk {
 }
 
 /** The disk of a machine on which the image was just installed. */
-export async function machineDisk(say: Say = () => {}): Promise<MachineDisk> {
+export async function machineDisk(
+  { loader, options = [] }: Installation = { loader: "systemd" },
+  say: Say = () => {},
+): Promise<MachineDisk> {
   const { layout, tag } = await machineImage(say);
   const args = [
     ...["--source-imgref", `oci:${layout}:${tag}`, "--target-imgref", `docker://${FOLLOWED}`],
-    ...["--esp-size", "128M", "--size", "2G"],
-    ...["console=ttyS0", "panic=1", "loglevel=5", "systemd.firstboot=off"].flatMap((karg) => [
-      "--karg",
-      karg,
-    ]),
+    ...["--esp-size", "128M", "--size", "2G", "--bootloader", loader],
+    ...[...KARGS.flatMap((karg) => ["--karg", karg]), ...options],
   ];
   const program = readFileSync(join(PROJECT, "dist/cfsboot.mjs"));
-  const disk = await cached("disk-machine", hashOf(program, ...args), (path) => {
-    say("cfsboot install to-disk");
+  const kind = [loader, ...(options.length === 0 ? [] : [hashOf(...options).slice(0, 4)])];
+  const disk = await cached(`disk-machine-${kind.join("-")}`, hashOf(program, ...args), (path) => {
+    say(`cfsboot install to-disk ${["--bootloader", loader, ...options].join(" ")}`);
     cfsboot("install", "to-disk", ...args, path);
   });
   return { disk, layout, tag };

@@ -12,19 +12,22 @@ import {
 } from "../../test/oci/fixtures/images.ts";
 import { digestOf, RegistryServer } from "../../test/oci/fixtures/registry-server.ts";
 import { CACHE } from "./cache.ts";
+import { cpioArchive } from "./cpio.ts";
 import type { Checks } from "./guest.ts";
-import { FOLLOWED, machineDisk } from "./install.ts";
+import { FOLLOWED, type Installation, machineDisk } from "./install.ts";
 import { boot, newVariables } from "./qemu.ts";
+import type { Say } from "./systems.ts";
 
 const MANIFEST = "application/vnd.oci.image.manifest.v1+json";
-const [REPOSITORY, TAG] = FOLLOWED.split(":") as [string, string];
+const TAG = FOLLOWED.slice(FOLLOWED.indexOf(":") + 1);
+const HOST = FOLLOWED.slice(0, FOLLOWED.indexOf("/"));
 
 interface Document {
   readonly manifests: { readonly digest: string; readonly annotations?: Record<string, string> }[];
 }
 interface Manifest {
   readonly config: { readonly digest: string; readonly mediaType: string };
-  readonly layers: object[];
+  readonly layers: { readonly digest: string }[];
 }
 interface Config {
   readonly rootfs: { readonly diff_ids: string[] };
@@ -46,14 +49,31 @@ class Base {
     this.config = this.#read(this.manifest.config.digest);
   }
 
+  #blob(digest: string): string {
+    return join(this.#layout, "blobs/sha256", digest.slice("sha256:".length));
+  }
+
   #read<T>(digest: string): T {
-    return JSON.parse(
-      readFileSync(join(this.#layout, "blobs/sha256", digest.slice("sha256:".length)), "utf8"),
-    );
+    return JSON.parse(readFileSync(this.#blob(digest), "utf8"));
+  }
+
+  /** The initramfs, with one more file in it. */
+  changedInitramfs(text: string): TarFile {
+    for (const { digest } of this.manifest.layers.toReversed()) {
+      const layer = this.#blob(digest);
+      const names = execFileSync("tar", ["-tf", layer], { encoding: "utf8", maxBuffer: 1 << 28 });
+      const path = /^.*usr\/lib\/modules\/[^/]+\/initramfs\.img$/m.exec(names)?.[0];
+      if (path === undefined) continue;
+      const old = execFileSync("tar", ["-xOf", layer, path], { maxBuffer: 1 << 28 });
+      const gap = Buffer.alloc((4 - (old.length % 4)) % 4);
+      const data = Buffer.concat([old, gap, cpioArchive({ "etc/changed": text })]);
+      return { path: path.replace(/^\.\//, ""), data };
+    }
+    throw new Error("the image has no initramfs");
   }
 
   /** Publishes it with these files. Of its layers the registry has only this one. */
-  publish(registry: RegistryServer, version: string, files: readonly TarFile[]): void {
+  publish(registry: RegistryServer, version: string, files: readonly TarFile[], tag = TAG): void {
     const layer = tar(files);
     const top = blob("application/vnd.oci.image.layer.v1.tar+gzip", compress(layer, "gzip"));
     const { rootfs, config } = this.config;
@@ -75,14 +95,24 @@ class Base {
         layers: [...this.manifest.layers, descriptor(top)],
       },
       MANIFEST,
-      TAG,
+      tag,
     );
   }
 }
 
+/** Where a running machine sees what its boot loader reads. */
+const BOOT = {
+  systemd: { entries: "/boot/loader/entries", kernels: "/boot/EFI/Linux" },
+  grub: { entries: "/sysroot/boot/loader/entries", kernels: "/sysroot/boot" },
+} as const;
+
 /** A new machine, and the registry that it is told of. */
-export async function newMachine(name: string) {
-  const installed = await machineDisk();
+export async function newMachine(
+  name: string,
+  installation: Installation = { loader: "systemd" },
+  say?: Say,
+) {
+  const installed = await machineDisk(installation, say);
   mkdirSync(CACHE, { recursive: true });
   const scratch = mkdtempSync(join(CACHE, "test-"));
   const registry = await RegistryServer.start();
@@ -91,23 +121,31 @@ export async function newMachine(name: string) {
   newVariables(variables);
   const base = new Base(installed.layout, installed.tag);
   const port = registry.host.split(":")[1];
-  const location = `[[registry]]\nprefix = "${REPOSITORY}"\nlocation = "10.0.2.2:${port}/os"\ninsecure = true\n`;
+  const location = `[[registry]]\nprefix = "${HOST}"\nlocation = "10.0.2.2:${port}"\ninsecure = true\n`;
 
+  const hardware = { name, disk, variables, persistent: true, network: true, cpus: 2 } as const;
   let boots = 0;
   return {
     async [Symbol.asyncDispose]() {
       await registry.close();
       rmSync(scratch, { recursive: true, force: true });
     },
-    /** Makes a version what the machine follows. */
-    publish: (version: string, files: readonly TarFile[]) => base.publish(registry, version, files),
+    ...BOOT[installation.loader],
+    disk,
+    /** Makes a version what the machine follows, or what this tag of any image of the registry is. */
+    publish: (version: string, files: readonly TarFile[], tag?: string) =>
+      base.publish(registry, version, files, tag),
+    /** To be published: the kernel is another one then. */
+    changedInitramfs: (text: string) => base.changedInitramfs(text),
     requests: registry.requests,
+    hardware,
     /** Until it is off. */
-    boot: (checks?: Checks) =>
+    boot: (checks?: Checks, onConsole?: (line: string) => void) =>
       boot({
+        ...hardware,
         name: `${name}-${++boots}`,
-        ...{ disk, variables, persistent: true, network: true, cpus: 2 },
         ...(checks === undefined ? {} : { checks }),
+        ...(onConsole === undefined ? {} : { onConsole }),
         target: "multi-user",
         powerOff: "clean",
       }),

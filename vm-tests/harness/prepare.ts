@@ -24,6 +24,8 @@ export async function setup(): Promise<void> {
   await disk(sha512, { sealed: false }, say);
   await disk(await deployment("trixie", "sha256", say), { sealed: true }, say);
   await disk(await deployment("sid", "sha512", say), { sealed: true }, say);
-  if (process.geteuid?.() === 0) await machineDisk(say);
+  if (process.geteuid?.() === 0) {
+    for (const loader of ["systemd", "grub"] as const) await machineDisk({ loader }, say);
+  }
   if (made > 0) console.log(`vm: ${Math.round((Date.now() - started) / 1000)} s: all is ready`);
 }
