@@ -8,7 +8,13 @@ import { type Machine, understand } from "../../src/model/deployments.ts";
 import { espPlace, grubPlace } from "../../userspace/bootloader/boot-place.ts";
 import type { Host, Loader } from "../../userspace/deployment/host.ts";
 import { observe } from "../../userspace/deployment/observe.ts";
-import { deploy, planStage, type StageRequest, stage } from "../../userspace/deployment/stage.ts";
+import {
+  bootImageOf,
+  deploy,
+  planStage,
+  type StageRequest,
+  stage,
+} from "../../userspace/deployment/stage.ts";
 import { linux } from "../../userspace/linux.ts";
 import { openImage } from "../../userspace/oci/image.ts";
 import { openRepository, type Repository } from "../../userspace/repository/repository.ts";
@@ -127,7 +133,9 @@ export class TestMachine implements Disposable {
   async stage(os: OsImage, request: Partial<StageRequest> = {}): Promise<string> {
     const manifest = await this.pull(os);
     return this.with((host, repository, machine) => {
-      const plan = planStage(host, repository, machine, openImage(repository, `@${manifest}`), {
+      const image = openImage(repository, `@${manifest}`);
+      const boot = bootImageOf(repository, image);
+      const plan = planStage(host, repository, machine, image, boot, {
         reference: { transport: "registry", name: "example.org/os:13", signature: undefined },
         keep: 2,
         locked: false,

@@ -2,6 +2,7 @@
 import { expect, test } from "vitest";
 import type { Fd } from "../../src/linux/linux.ts";
 import type { Host } from "../../userspace/deployment/host.ts";
+import { bootImageOf } from "../../userspace/deployment/stage.ts";
 import { planUpgrade, requireRoom, type StagingWish } from "../../userspace/deployment/upgrade.ts";
 import { linux } from "../../userspace/linux.ts";
 import { openImage } from "../../userspace/oci/image.ts";
@@ -39,7 +40,8 @@ async function fetched(kernel: string) {
         name: "/etc",
       };
       const image = openImage(repository, `@${manifest}`);
-      return planUpgrade(full, repository, state, image, etc, WISH);
+      const boot = bootImageOf(repository, image);
+      return planUpgrade(full, repository, state, image, boot, etc, WISH);
     });
   return { machine, plan };
 }

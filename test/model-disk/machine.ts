@@ -8,7 +8,7 @@ import { espPlace } from "../../userspace/bootloader/boot-place.ts";
 import { finalize } from "../../userspace/deployment/finalize.ts";
 import { DEPLOY, type Host } from "../../userspace/deployment/host.ts";
 import { observe } from "../../userspace/deployment/observe.ts";
-import { deploy, planStage, stage } from "../../userspace/deployment/stage.ts";
+import { bootImageOf, deploy, planStage, stage } from "../../userspace/deployment/stage.ts";
 import { openImage } from "../../userspace/oci/image.ts";
 import { openSource } from "../../userspace/oci/open.ts";
 import { pull } from "../../userspace/oci/pull.ts";
@@ -138,7 +138,9 @@ export class ModelMachine {
   /** Stages an image that was pulled, or deploys it where nothing runs. Returns the id. */
   stage(manifest: string): string {
     return this.with((host, repository, machine) => {
-      const plan = planStage(host, repository, machine, openImage(repository, `@${manifest}`), {
+      const image = openImage(repository, `@${manifest}`);
+      const boot = bootImageOf(repository, image);
+      const plan = planStage(host, repository, machine, image, boot, {
         reference: { transport: "registry", name: "example.org/os:13", signature: undefined },
         keep: 2,
         locked: false,

@@ -68,7 +68,7 @@ export function listKernels(linux: Linux, place: BootPlace): KernelDirectory[] {
 
 /**
  * Finds a complete directory that holds this very kernel: one whose files together have the digest (SHA-256 of `vmlinuz`,
- * then `initrd`, in hex). What cannot be read is not it.
+ * then `initrd`, in hex). What cannot be read is not it, nor is one without the prefix, which new entries do not name.
  */
 export function findKernel(
   linux: Linux,
@@ -76,7 +76,8 @@ export function findKernel(
   digest: string,
 ): KernelDirectory | undefined {
   return listKernels(linux, place).find(
-    ({ name, complete }) => complete && digestOf(linux, place, name) === digest,
+    ({ artifact, name, complete }) =>
+      complete && name === artifactName(artifact) && digestOf(linux, place, name) === digest,
   );
 }
 

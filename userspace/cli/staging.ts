@@ -13,7 +13,7 @@ import { readConf } from "../deployment/conf.ts";
 import { collect } from "../deployment/gc.ts";
 import { observe } from "../deployment/observe.ts";
 import { sourceOf } from "../deployment/references.ts";
-import { stage, unlock } from "../deployment/stage.ts";
+import { bootImageOf, stage, unlock } from "../deployment/stage.ts";
 import { writeOrigin } from "../deployment/state.ts";
 import { armFinalize } from "../deployment/units.ts";
 import {
@@ -100,7 +100,7 @@ export async function follow(
       const late = wish.decide(tidied, same);
       return carryOut(open, tidied, late, wish, remote.manifestDigest, flags, apply);
     }
-    stageFetched(open, tidied, remote, wish, flags, programs);
+    stageFetched(open, tidied, fetched, remote, wish, flags, programs);
     await apply();
   });
 }
@@ -136,6 +136,7 @@ async function fetchInto(
 function stageFetched(
   { host, repository, etc }: OpenMachine,
   machine: Machine,
+  fetched: PullResult,
   remote: RemoteImage,
   { follow }: Wish,
   flags: StagingFlags,
@@ -145,7 +146,8 @@ function stageFetched(
   const conf = readConf(host.linux, etc);
   const image = openImage(repository, `@${remote.manifestDigest}`);
   programs?.staging(0, 2);
-  const plan = planUpgrade(host, repository, machine, image, etc, {
+  const boot = bootImageOf(repository, image, fetched);
+  const plan = planUpgrade(host, repository, machine, image, boot, etc, {
     reference: follow,
     keep: flags.keep ?? conf.keep,
     counted: conf.countBoots,

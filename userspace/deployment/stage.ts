@@ -2,7 +2,7 @@
  * Stages a deployment of an image that is in the repository: all that it takes to boot it is put in place, but the boot
  * menu stays as it is until the machine shuts down (see `finalize.ts`).
  *
- * `planStage` decides, and writes nothing but the image itself; `stage` does it. After a power failure at any moment the
+ * `planStage` decides, and writes nothing; `stage` does it. After a power failure at any moment the
  * machine boots what it booted before: what is half done is in no menu, and the next command that writes removes it.
  */
 import { newBlsEntry } from "../../src/formats/bls-entry.ts";
@@ -33,11 +33,13 @@ import { composefsArgument, nextOptions } from "../../src/model/kargs.ts";
 import { artifactName } from "../../src/model/menu-entry.ts";
 import { menuFiles } from "../../src/model/menu-files.ts";
 import { type MenuPlan, planNew } from "../../src/model/menu-plan.ts";
-import { ENTRIES, STAGED_ENTRIES } from "../bootloader/boot-place.ts";
+import type { Tree } from "../../src/model/tree.ts";
+import { type BootPlace, ENTRIES, STAGED_ENTRIES } from "../bootloader/boot-place.ts";
 import { removeStagedEntries, replaceEntries } from "../bootloader/entries.ts";
 import { findKernel, removeUnfinishedKernels, writeKernel } from "../bootloader/kernels.ts";
-import { commitImages, imageTree } from "../oci/commit.ts";
+import { commitImages } from "../oci/commit.ts";
 import { type StoredImage, tagImage } from "../oci/image.ts";
+import type { PullResult } from "../oci/pull.ts";
 import type { Repository } from "../repository/repository.ts";
 import { checkBootable, requireBootable } from "./boot-check.ts";
 import { buildEtc } from "./etc/build.ts";
@@ -74,6 +76,10 @@ export interface StagePlan {
   readonly id: string;
   readonly label: OsLabel;
   readonly kernel: BootableKernel;
+  /** What the kernel is kept under: its own id, or that of the deployment which has brought the same one. */
+  readonly artifact: string;
+  /** The places that have not got it yet. */
+  readonly missing: readonly BootPlace[];
   /** The kernel's command line. */
   readonly options: string;
   readonly origin: Origin;
@@ -88,20 +94,38 @@ export interface StagePlan {
   readonly findings: readonly Finding[];
 }
 
+/** The filesystem that a machine boots of an image, in the repository. */
+export interface BootImage {
+  readonly id: string;
+  readonly tree: Tree;
+}
+
+/** Makes it, unless the pull has that fetched the image. */
+export function bootImageOf(
+  repository: Repository,
+  image: StoredImage,
+  pulled?: Pick<PullResult, "bootImage" | "bootTree">,
+): BootImage {
+  if (pulled?.bootImage !== undefined && pulled.bootTree !== undefined) {
+    return { id: pulled.bootImage, tree: pulled.bootTree };
+  }
+  const made = commitImages(repository, image, { bootable: true });
+  const { digest, tree } = made.find(({ bootable }) => bootable)!;
+  return { id: toHex(digest), tree: tree! };
+}
+
 /**
- * Decides how an image is staged. Writes the image's filesystem to the repository, and nothing else. An image that would not
- * come up, as far as can be told, is an error unless it is forced.
+ * Decides how an image is staged, whose filesystem is in the repository. Writes nothing. An image that would not come up, as
+ * far as can be told, is an error unless it is forced.
  */
 export function planStage(
   host: Host,
   repository: Repository,
   machine: Machine,
   image: StoredImage,
+  { id, tree }: BootImage,
   request: StageRequest,
 ): StagePlan {
-  const id = toHex(
-    commitImages(repository, image, { bootable: true }).find(({ bootable }) => bootable)!.digest,
-  );
   const twin = machine.deployments.find((one) => one.id === id);
   if (twin !== undefined) {
     throw new HintedError(
@@ -109,7 +133,6 @@ export function planStage(
       "cfsboot switch --in-place makes that deployment follow another reference",
     );
   }
-  const tree = imageTree(repository, image, { bootable: true });
   const kernel = kernelOf(repository, tree);
   // a repository that was sealed while the machine runs is good for what is booted next
   const insecure = repository.insecure && host.running?.insecure !== false;
@@ -137,6 +160,7 @@ export function planStage(
     id,
     label,
     kernel,
+    ...placesFor(host, id, kernel),
     options,
     origin: local === undefined ? origin : setOriginKargs(origin, local),
     etc: seeThrough(imageEtc(repository, tree)).tree,
@@ -146,6 +170,16 @@ export function planStage(
     locked: request.locked,
     findings,
   };
+}
+
+function placesFor(
+  { linux, places }: Host,
+  id: string,
+  { digest }: BootableKernel,
+): Pick<StagePlan, "artifact" | "missing"> {
+  const found = places.map((place) => findKernel(linux, place, digest)?.artifact);
+  const artifact = found[0] ?? id;
+  return { artifact, missing: places.filter((_, i) => found[i] !== artifact) };
 }
 
 function manifestOf({ manifest, name }: StoredImage): string {
@@ -162,9 +196,9 @@ function manifestOf({ manifest, name }: StoredImage): string {
 export function stage(host: Host, repository: Repository, plan: StagePlan): void {
   keepImage(repository, plan);
   removeStagedRecord(host);
-  const artifact = placeKernel(host, plan);
+  placeKernel(host, plan);
   writeState(host, plan);
-  writeMenu(host, plan, artifact, STAGED_ENTRIES);
+  writeMenu(host, plan, STAGED_ENTRIES);
   record(host, plan.id, plan.locked);
 }
 
@@ -182,9 +216,9 @@ function record(host: Host, id: string, locked: boolean): void {
 /** As `stage`, but the menu is changed at once: where no system runs. */
 export function deploy(host: Host, repository: Repository, plan: StagePlan): void {
   keepImage(repository, plan);
-  const artifact = placeKernel(host, plan);
+  placeKernel(host, plan);
   writeState(host, plan);
-  writeMenu(host, plan, artifact, ENTRIES);
+  writeMenu(host, plan, ENTRIES);
 }
 
 function keepImage(repository: Repository, { origin: { manifestDigest } }: StagePlan): void {
@@ -192,19 +226,10 @@ function keepImage(repository: Repository, { origin: { manifestDigest } }: Stage
   tagImage(repository, manifestDigest, deploymentTag(manifestDigest));
 }
 
-/** Makes sure that every place has the kernel. Returns the artifact that it is kept under. */
-function placeKernel(host: Host, { id, kernel }: StagePlan): string {
-  const { linux, places } = host;
-  const found = findKernel(linux, places[0], kernel.digest);
-  // one that an early release of bootc has written, without a prefix, is not what new entries name
-  const shared = found?.name === artifactName(found?.artifact ?? "") ? found.artifact : id;
-  for (const [i, place] of places.entries()) {
-    removeUnfinishedKernels(linux, place);
-    const here = i === 0 ? found : findKernel(linux, place, kernel.digest);
-    if (here?.artifact === shared) continue;
-    writeKernel(linux, place, shared, kernel.source, kernel.digest);
-  }
-  return shared;
+/** Makes sure that every place has the kernel. */
+function placeKernel({ linux, places }: Host, { kernel, artifact, missing }: StagePlan): void {
+  for (const place of places) removeUnfinishedKernels(linux, place);
+  for (const place of missing) writeKernel(linux, place, artifact, kernel.source, kernel.digest);
 }
 
 /** Makes the state directory, as a whole: it gets its name when it is complete and durable. */
@@ -229,11 +254,11 @@ function writeState(host: Host, { id, etc, origin }: StagePlan): void {
   });
 }
 
-function writeMenu(host: Host, plan: StagePlan, artifact: string, path: string): void {
+function writeMenu(host: Host, plan: StagePlan, path: string): void {
   const { linux } = host;
   const version = plan.label.version ?? plan.id;
   for (const place of host.places) {
-    const directory = `${place.prefix}${artifactName(artifact)}`;
+    const directory = `${place.prefix}${artifactName(plan.artifact)}`;
     const bls = newBlsEntry({
       title: plan.label.title ?? plan.id,
       version,

@@ -10,7 +10,6 @@ import { type Deployment, type Machine, understand } from "../../src/model/deplo
 import { type EtcStrategy, isBlocked } from "../../src/model/etc/merge.ts";
 import { withLocalKargs } from "../../src/model/local-kargs.ts";
 import type { Contents, ImageContent } from "../../src/model/upgrade-decision.ts";
-import { findKernel } from "../bootloader/kernels.ts";
 import { openImage, type StoredImage } from "../oci/image.ts";
 import { findLayer } from "../oci/layer.ts";
 import { type PullProgress, type PullResult, pull } from "../oci/pull.ts";
@@ -21,9 +20,8 @@ import { EtcConflictsError, withEtcPlan } from "./etc/merge.ts";
 import type { EtcPlace } from "./etc/scan.ts";
 import { collectBootFiles, planCollection } from "./gc.ts";
 import type { Host } from "./host.ts";
-import type { BootableKernel } from "./image-facts.ts";
 import { observe } from "./observe.ts";
-import { planStage, type StagePlan } from "./stage.ts";
+import { type BootImage, planStage, type StagePlan } from "./stage.ts";
 
 const VERSION = "org.opencontainers.image.version";
 
@@ -93,12 +91,11 @@ export function downloadOf(
 const MENU_SIZE = 1 << 20;
 
 /** Throws if a boot partition that has not this kernel already has no room for it. */
-export function requireBootRoom({ linux, places }: Host, { digest, size }: BootableKernel): void {
+export function requireBootRoom({ linux, places }: Host, { kernel, missing }: StagePlan): void {
   for (const place of places) {
     const { available, blockSize } = linux.fstatfs(place.directory);
     const free = available * blockSize;
-    const shared = findKernel(linux, place, digest) !== undefined;
-    const needed = MENU_SIZE + (shared ? 0 : size);
+    const needed = MENU_SIZE + (missing.includes(place) ? kernel.size : 0);
     if (needed <= free) continue;
     throw new HintedError(
       `not enough room on ${place.path}: ${needed} bytes are needed, ${free} are free`,
@@ -167,13 +164,14 @@ export function planUpgrade(
   repository: Repository,
   machine: Machine,
   image: StoredImage,
+  boot: BootImage,
   etc: EtcPlace,
   { etcConflicts, ...request }: StagingWish,
 ): StagePlan {
   if (host.run === undefined) throw new Error("nothing can be staged where no system runs");
   if (machine.booted === undefined) throw new Error("what runs is not in the boot menu");
-  const plan = planStage(host, repository, machine, image, request);
-  requireBootRoom(host, plan.kernel);
+  const plan = planStage(host, repository, machine, image, boot, request);
+  requireBootRoom(host, plan);
   requireNoConflicts(host, machine.booted, plan, etc, etcConflicts.strategy);
   const how = etcConflicts.chosen ? etcConflicts.strategy : undefined;
   const { kargs } = plan.origin;

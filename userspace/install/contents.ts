@@ -23,11 +23,10 @@ import { removeEtc } from "../deployment/etc/remove.ts";
 import { type Host, SHARED_VAR } from "../deployment/host.ts";
 import { imageDirectory } from "../deployment/image-etc.ts";
 import { observe } from "../deployment/observe.ts";
-import { deploy, planStage, type StagePlan } from "../deployment/stage.ts";
+import { bootImageOf, deploy, planStage, type StagePlan } from "../deployment/stage.ts";
 import { downloadOf, fetchImage, type RemoteImage, requireRoom } from "../deployment/upgrade.ts";
-import { imageTree } from "../oci/commit.ts";
 import { openImage } from "../oci/image.ts";
-import type { PullProgress } from "../oci/pull.ts";
+import type { PullProgress, PullResult } from "../oci/pull.ts";
 import type { Transport } from "../oci/transport.ts";
 import { ensureRepository } from "../repository/init.ts";
 import { openRepository, type Repository } from "../repository/repository.ts";
@@ -85,14 +84,16 @@ export async function installContents(
   requireRoom(host, downloadOf(repository, remote));
   say("fetch the image");
   const shown = progress?.();
+  let fetched: PullResult;
   try {
     const options = { platform, ...(shown && { progress: shown }) };
-    await fetchImage(repository, transport, remote, options);
+    fetched = await fetchImage(repository, transport, remote, options);
   } finally {
     shown?.stop();
   }
   const image = openImage(repository, deploymentTag(remote.manifestDigest));
-  const tree = imageTree(repository, image, { bootable: true });
+  const boot = bootImageOf(repository, image, fetched);
+  const { tree } = boot;
   const loader =
     esp === undefined ? undefined : prepareLoader(wanted, repository, tree, { host, esp, grub });
   const request = {
@@ -104,7 +105,7 @@ export async function installContents(
   };
   const options = wanted.kargs.join(" ");
   const machine = understand(observe(host, repository).seen);
-  const staged = planStage(host, repository, machine, image, { ...request, options });
+  const staged = planStage(host, repository, machine, image, boot, { ...request, options });
   let etc = withoutMachineId(staged.etc, generic);
   if (wanted.rootKeys !== undefined) {
     requireWritableHome(tree);

@@ -38,6 +38,8 @@ export interface CommittedImage {
   readonly bootable: boolean;
   /** fs-verity digest of the image. */
   readonly digest: ObjectDigest;
+  /** What a bootable one was made of. */
+  readonly tree?: Tree;
 }
 
 /** Largest file of an image that is read to make its tree bootable, in bytes. */
@@ -112,7 +114,8 @@ export function commitImages(
   const made: (Omit<CommittedImage, "digest"> & { readonly bytes: Uint8Array })[] = [];
   const make = (tree: Tree, boot: boolean) => {
     for (const format of repository.formats) {
-      made.push({ format, bootable: boot, bytes: writeErofs(tree, { format }) });
+      const bytes = writeErofs(tree, { format });
+      made.push({ format, bootable: boot, bytes, ...(boot && { tree }) });
     }
   };
   const tree = imageTree(repository, image);
@@ -127,11 +130,11 @@ export function commitImages(
 
   // Not before all are made: an image that cannot boot leaves nothing behind.
   const refs = new Map<string, ObjectDigest>();
-  const committed = made.map(({ format, bootable: boot, bytes }) => {
+  const committed = made.map(({ bytes, ...one }) => {
     const digest = repository.writeImage(bytes);
-    const name = imageRef(format, boot, xattrs);
+    const name = imageRef(one.format, one.bootable, xattrs);
     if (!refs.has(name)) refs.set(name, digest);
-    return { format, bootable: boot, digest };
+    return { ...one, digest };
   });
   repository.rewriting(() => addImages(repository, image, refs));
   return committed;

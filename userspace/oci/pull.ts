@@ -15,6 +15,7 @@ import {
   parseConfig,
 } from "../../src/formats/oci.ts";
 import { tagRef } from "../../src/formats/oci-tag.ts";
+import type { Tree } from "../../src/model/tree.ts";
 import { layerCompression } from "../decompress.ts";
 import type { Repository } from "../repository/repository.ts";
 import { commitImages, completeRewrites } from "./commit.ts";
@@ -80,6 +81,8 @@ export interface PullResult {
   readonly image: string | undefined;
   /** That of the image that a machine boots, if it was asked for. */
   readonly bootImage: string | undefined;
+  /** What that was made of, if this pull has made it. */
+  readonly bootTree: Tree | undefined;
 }
 
 /**
@@ -129,7 +132,7 @@ export async function pull(
   progress.committing?.();
   completeRewrites(repository);
   writeDocuments(repository, { digest, bytes, manifest }, config);
-  let images: Images = { image: undefined, bootImage: undefined };
+  let images: Images = NO_IMAGES;
   if (!artifact) {
     const image = openImage(repository, `@${digest}`);
     images = imagesOf(repository, image, bootable) ?? makeImages(repository, image, bootable);
@@ -284,7 +287,8 @@ function sameRefs(
   return a.size === b.size && [...a].every(has);
 }
 
-type Images = Pick<PullResult, "image" | "bootImage">;
+type Images = Pick<PullResult, "image" | "bootImage" | "bootTree">;
+const NO_IMAGES: Images = { image: undefined, bootImage: undefined, bootTree: undefined };
 
 /** The images that an earlier pull has made, if all that are asked for are there. */
 function imagesOf(
@@ -304,16 +308,17 @@ function imagesOf(
   const image = find(false);
   const bootImage = bootable ? find(true) : undefined;
   if (image === undefined || (bootable && bootImage === undefined)) return undefined;
-  return { image, bootImage };
+  return { ...NO_IMAGES, image, bootImage };
 }
 
 /** Makes the images. The ones that count are in the default format, which is the first one. */
 function makeImages(repository: Repository, image: StoredImage, bootable: boolean): Images {
   const made = commitImages(repository, image, { bootable });
   const find = (forBoot: boolean) => made.find((one) => one.bootable === forBoot);
-  const bootImage = find(true)?.digest;
+  const boot = find(true);
   return {
     image: toHex(find(false)!.digest),
-    bootImage: bootImage === undefined ? undefined : toHex(bootImage),
+    bootImage: boot && toHex(boot.digest),
+    bootTree: boot?.tree,
   };
 }
