@@ -84,8 +84,7 @@ export function withEtcPlan<T>(
   });
 }
 
-/** The tree of an image, or what stands for one. */
-export function openImageEtc(linux: Linux, etc: EtcPlace | KnownEtc): ScannedEtc {
+function openImageEtc(linux: Linux, etc: EtcPlace | KnownEtc): ScannedEtc {
   if ("dirfd" in etc) return scanEtc(linux, etc, "entered");
   return { tree: etc.tree, [Symbol.dispose]: () => {} };
 }
