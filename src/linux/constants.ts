@@ -60,6 +60,9 @@ export const F_UNLCK = 2;
 export const RENAME_NOREPLACE = 1;
 export const RENAME_EXCHANGE = 2;
 export const ST_RDONLY = 1;
+export const ST_NOSUID = 2;
+export const ST_NODEV = 4;
+export const ST_NOEXEC = 8;
 export const FICLONE = 0x40049409;
 
 // fsverity.h

@@ -38,6 +38,10 @@ mount --bind "$1/sysroot" sysroot
 mount -o remount,bind,ro sysroot
 mount --bind "$1/run" run
 mount --bind "$1/root/etc" etc
+if [ -f "$1/boot.img" ]; then
+  mount -o loop "$1/boot.img" boot
+  mount -o remount,ro,nosuid,noexec boot # not at once: the loop device would be read-only
+fi
 mount --bind "$4" program
 mkdir -p ".$(dirname "$3")"
 pivot_root . old
@@ -162,7 +166,37 @@ test("upgrade, finalize, rollback, pin and karg of the machine itself", async (c
   expect(machine.read("sysroot/boot/loader/entries/cfsboot.cfg")).toContain(" 'quiet'\n");
 });
 
-test("usr-overlay makes /usr writable, once", (ctx) => {
+test("a /boot of its own is that, mounted read-only as bootc mounts it, whatever is in that of the root (bootc#2399, bootc#2440)", async (ctx) => {
+  if (linux.geteuid() !== 0) return ctx.skip("not root: nothing can be mounted");
+  using machine = new TestMachine("grub");
+  const name = publishIn(machine.path, { version: "1" });
+  const reference = { transport: "oci", name, signature: undefined } as const;
+  const first = await machine.stage({ version: "1" }, { counted: false, reference });
+  machine.boot();
+  const image = join(machine.path, "boot.img");
+  const made = spawnSync("mkfs.ext4", ["-q", "-d", join(machine.path, "esp"), image, "64M"]);
+  if (made.status !== 0) return ctx.skip("there is no mkfs.ext4");
+  // what the installer left below the mount point
+  mkdirSync(join(machine.path, "sysroot/boot/loader/entries"), { recursive: true });
+  stub(machine, "systemctl");
+
+  const seen = enter(machine, first, "status", "--json");
+  if (/mount.*(failed|permitted|loop)/.test(seen.stderr)) return ctx.skip("no loop devices here");
+  expect(seen).toMatchObject({ status: 0, stderr: "" });
+  expect(JSON.parse(seen.stdout)).toMatchObject({ cfsboot: { deployments: [{ slot: "booted" }] } });
+
+  publishIn(machine.path, { version: "2", kernel: "7.0" });
+  expect(enter(machine, first, "upgrade")).toMatchObject({ status: 0, stderr: "" });
+  expect(enter(machine, first, "finalize-staged")).toMatchObject({ status: 0, stderr: "" });
+  const { cfsboot } = JSON.parse(enter(machine, first, "status", "--json").stdout) as HostStatus;
+  expect(cfsboot.deployments).toMatchObject([
+    { slot: "rollback", next: true, damage: [] },
+    { slot: "booted", damage: [] },
+  ]);
+  expect(machine.names("sysroot/boot/loader/entries")).toEqual([]);
+});
+
+test("usr-overlay makes /usr writable, once (bootc#1582)", (ctx) => {
   if (linux.geteuid() !== 0) return ctx.skip("not root: nothing can be mounted");
   using machine = new TestMachine();
   mkdirSync(join(machine.path, "sysroot/boot"));

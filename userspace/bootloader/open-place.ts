@@ -10,6 +10,7 @@ import {
 } from "../../src/linux/constants.ts";
 import { createMount, type FsSetting, isRefused } from "../../src/linux/fs-context.ts";
 import type { Fd, Linux } from "../../src/linux/linux.ts";
+import { makeWritable } from "../../src/linux/writable-mount.ts";
 import { type BootPlace, espPlace } from "./boot-place.ts";
 
 /** Nobody but root has business in it: it holds the random seed, among others. */
@@ -27,11 +28,12 @@ export function openPartition(
   const type = device.fileSystem ?? "vfat";
   const settings: FsSetting[] = [["source", device.path], ...(type === "vfat" ? FAT_OPTIONS : [])];
   const attributes = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV;
+  const [mountPoint] = device.mountPoints;
   try {
     const mount = readOnly
       ? mountReadOnly(linux, type, settings, attributes)
-      : mountWritable(linux, type, settings, attributes);
-    return espPlace(mount, device.mountPoints[0] ?? device.path);
+      : mountWritable(linux, type, settings, attributes, mountPoint);
+    return espPlace(mount, mountPoint ?? device.path);
   } catch (error) {
     throw new Error(`boot partition ${device.path}`, { cause: error });
   }
@@ -41,12 +43,16 @@ export function openPartition(
 const ATTEMPTS = 50;
 const PAUSE = 100;
 
-/** Who only looks at it, as `status` does, has it mounted read-only for a moment: then this waits. */
+/**
+ * Where it is mounted read-only for everybody to see, as bootc configures it, the file system is made writable, not that mount.
+ * Who only looks at it, as `status` does, has it mounted read-only for a moment: then this waits.
+ */
 function mountWritable(
   linux: Linux,
   type: string,
   settings: readonly FsSetting[],
   attributes: number,
+  mountPoint: string | undefined,
 ): Fd {
   for (let attempt = 1; ; attempt++) {
     try {
@@ -54,6 +60,7 @@ function mountWritable(
     } catch (error) {
       if (!isRefused(error, "EBUSY") || attempt === ATTEMPTS) throw error;
     }
+    if (attempt === 1 && mountPoint !== undefined && makeWritable(linux, mountPoint)) continue;
     Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, PAUSE);
   }
 }

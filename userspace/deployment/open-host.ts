@@ -6,10 +6,6 @@ import {
   AT_FDCWD,
   LOCK_EX,
   LOCK_NB,
-  MOUNT_ATTR_RDONLY,
-  MS_BIND,
-  MS_RDONLY,
-  MS_REMOUNT,
   O_CLOEXEC,
   O_CREAT,
   O_DIRECTORY,
@@ -24,7 +20,7 @@ import { ifThere, openDirectory } from "../../src/linux/directories.ts";
 import { readFile } from "../../src/linux/files.ts";
 import { HintedError } from "../../src/linux/hint.ts";
 import { type Fd, isErrno, type Linux } from "../../src/linux/linux.ts";
-import { cloneMount } from "../../src/linux/new-root.ts";
+import { openWritable } from "../../src/linux/writable-mount.ts";
 import { findBootPartitions } from "../../src/model/boot-partitions.ts";
 import { type Loader, loaderOf } from "../../src/model/loader.ts";
 import { findRunning, type Running } from "../../src/model/running.ts";
@@ -126,27 +122,8 @@ export function requireRunning(linux: Linux): {
  * accident.
  */
 function openSysroot(linux: Linux, access: Access): Fd {
-  const directory = linux.openat(AT_FDCWD, SYSROOT, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (access === "read") return directory;
-  try {
-    let clone = cloneMount(linux, directory, { clear: MOUNT_ATTR_RDONLY });
-    if ((linux.fstatfs(clone).flags & ST_RDONLY) !== 0 && makeWritable(linux)) {
-      linux.close(clone);
-      clone = cloneMount(linux, directory, { clear: MOUNT_ATTR_RDONLY });
-    }
-    return reopen(linux, clone);
-  } finally {
-    linux.close(directory);
-  }
-}
-
-/** A clone is only a path (`O_PATH`); this is the directory. */
-function reopen(linux: Linux, clone: Fd): Fd {
-  try {
-    return linux.openat(clone, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  } finally {
-    linux.close(clone);
-  }
+  if (access === "write") return openWritable(linux, SYSROOT);
+  return linux.openat(AT_FDCWD, SYSROOT, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 }
 
 /** Whether who would write could not: the file system is read-only, and so is the device that it is on. */
@@ -156,18 +133,6 @@ function isReadOnlyDisk(linux: Linux, mounts: readonly MountInfo[]): boolean {
   const file = `/sys/dev/block/${mount.major}:${mount.minor}/ro`;
   const bytes = ifThere(() => readFile(linux, AT_FDCWD, file, MAX_VARIABLE));
   return bytes !== undefined && fromBytes(bytes).trim() === "1";
-}
-
-/** The whole file system was mounted read-only: makes it writable, but not by the mount that everybody sees. */
-function makeWritable(linux: Linux): boolean {
-  try {
-    linux.mount(null, SYSROOT, null, MS_REMOUNT, null);
-  } catch (error) {
-    if (isErrno(error, "EROFS", "EACCES", "EPERM")) return false;
-    throw error;
-  }
-  linux.mount(null, SYSROOT, null, MS_REMOUNT | MS_BIND | MS_RDONLY, null);
-  return true;
 }
 
 /** The directory of this boot's records; to look, there need be none. */
@@ -235,17 +200,12 @@ function openBelow(linux: Linux, directory: Fd, name: string): Fd {
   return linux.openat(directory, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 }
 
-/** A file system that is mounted somewhere, by a mount of our own. */
+/** A file system that is mounted somewhere. */
 function openMounted(linux: Linux, { mountPoint }: MountInfo, readOnly: boolean): Fd {
   const path = toText(mountPoint);
   if (path === undefined) throw new Error("the mount point of /boot is not UTF-8");
-  const directory = linux.openat(AT_FDCWD, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (readOnly) return directory;
-  try {
-    return reopen(linux, cloneMount(linux, directory, { clear: MOUNT_ATTR_RDONLY }));
-  } finally {
-    linux.close(directory);
-  }
+  if (!readOnly) return openWritable(linux, path);
+  return linux.openat(AT_FDCWD, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 }
 
 /** `MAJOR:MINOR` of the block device below the physical root; btrfs has one of its own, so its source is looked at. */
