@@ -16,16 +16,17 @@ import {
   reportChange,
   reportPlan,
 } from "../../src/model/etc/report.ts";
-import type { EtcPlaces } from "../deployment/etc/merge.ts";
+import type { EtcPlaces, KnownEtc } from "../deployment/etc/merge.ts";
 import type { EtcPlace } from "../deployment/etc/scan.ts";
 import { UsageError } from "./errors.ts";
 import { addExamples } from "./example.ts";
 import { within } from "./files.ts";
+import { type MachineFlags, machineOptions, withMachine } from "./machine.ts";
 import { table } from "./table.ts";
 
 type Role = keyof EtcPlaces;
 
-interface Flags extends Partial<Record<Role, string>> {
+interface Flags extends Partial<Record<Role, string>>, MachineFlags {
   readonly json: boolean;
 }
 
@@ -33,15 +34,17 @@ interface MergeFlags extends Flags {
   readonly etcConflicts: EtcStrategy;
 }
 
-/** What a role is where no option says: the machine's own. */
-function ownPlace(role: Role): string | undefined {
-  return role === "current" ? "/etc" : undefined;
-}
-
 const ROLES: Readonly<Record<Role, string>> = {
   pristine: "what the machine's image has in /etc",
   current: "what the machine has there (default: /etc)",
   next: "what the new image has there",
+};
+
+/** The directories of these roles are those of the machine, if no option says otherwise. */
+const OF_THE_MACHINE: Readonly<Partial<Record<Role, string>>> = {
+  pristine: "a directory that stands for the machine's image",
+  current: "a directory that stands for the machine's /etc",
+  next: "a directory that stands for the new image",
 };
 
 export function register(program: Command): void {
@@ -59,8 +62,9 @@ function registerDiff(etc: Command): void {
     .description("list what was changed in /etc")
     .option("--json", "print JSON", false)
     .action(diff);
-  roleOptions(command, ["pristine", "current"]);
-  addExamples(command, "cfsboot etc diff --pristine /mnt/etc");
+  roleOptions(command, ["pristine", "current"], OF_THE_MACHINE);
+  machineOptions(command);
+  addExamples(command, "cfsboot etc diff", "cfsboot etc diff --pristine /mnt/etc");
 }
 
 function registerConflicts(etc: Command): void {
@@ -69,12 +73,14 @@ function registerConflicts(etc: Command): void {
     .description(
       "list where changes of /etc and of a new image meet; exit status 1 if one stops the merge",
     )
+    .argument("[image]", "the new image: a deployment, or a tag or @sha256:… (default: staged)")
     .option("--json", "print JSON; the exit status is 0 then, whatever is found", false)
     .action(conflicts);
-  roleOptions(command, ["pristine", "current", "next"]).addOption(strategyOption());
+  roleOptions(command, ["pristine", "current", "next"], OF_THE_MACHINE).addOption(strategyOption());
+  machineOptions(command);
   addExamples(
     command,
-    "cfsboot etc conflicts --pristine /mnt/old/etc --next /mnt/new/etc",
+    "cfsboot etc conflicts",
     "cfsboot etc conflicts --pristine /mnt/old/etc --next /mnt/new/etc --etc-conflicts merge",
   );
 }
@@ -95,8 +101,12 @@ function registerMerge(etc: Command): void {
   );
 }
 
-function roleOptions(command: Command, roles: readonly Role[]): Command {
-  for (const role of roles) command.option(`--${role} <dir>`, ROLES[role]);
+function roleOptions(
+  command: Command,
+  roles: readonly Role[],
+  texts: Readonly<Partial<Record<Role, string>>> = ROLES,
+): Command {
+  for (const role of roles) command.option(`--${role} <dir>`, texts[role]);
   return command;
 }
 
@@ -108,7 +118,7 @@ export function strategyOption(): Option {
 }
 
 function placeOf(role: Role, flags: Flags): EtcPlace {
-  const path = flags[role] ?? ownPlace(role);
+  const path = flags[role] ?? (role === "current" ? "/etc" : undefined);
   if (path === undefined) throw new UsageError(`--${role} is missing: ${ROLES[role]}`);
   return { dirfd: AT_FDCWD, path, name: path.replace(/(?<=.)\/+$/, "") };
 }
@@ -120,11 +130,56 @@ function placesOf(flags: Flags): EtcPlaces {
   return { pristine, current, next };
 }
 
+interface MachineEtcs {
+  readonly current: EtcPlace;
+  /** That of a deployment, or of an image of the repository. */
+  readonly of: (name: string) => KnownEtc;
+  readonly isStaged: boolean;
+}
+
+/** Opens the machine to look at its `/etc`, or at what `--current` names, and at those of its images. */
+async function withMachineEtc<T>(
+  flags: Flags,
+  use: (etcs: MachineEtcs) => T | Promise<T>,
+): Promise<T> {
+  const { observe } = await import("../deployment/observe.ts");
+  const { openSide } = await import("../deployment/diff.ts");
+  const { NotDeployedError } = await import("../deployment/open-host.ts");
+  const { understand } = await import("../../src/model/deployments.ts");
+  const { imageEtc } = await import("../deployment/image-etc.ts");
+  try {
+    return await withMachine(flags, "look", ({ host, repository, etc }) => {
+      const machine = understand(observe(host, repository).seen);
+      const of = (name: string) => {
+        const side = openSide(repository, machine, name);
+        return { name: `/etc of ${side.name}`, tree: imageEtc(repository, side.tree) };
+      };
+      const current = flags.current === undefined ? etc : placeOf("current", flags);
+      if (current === undefined) throw new UsageError(`--current is missing: ${ROLES.current}`);
+      return use({ current, of, isStaged: machine.staged !== undefined });
+    });
+  } catch (error) {
+    if (!(error instanceof NotDeployedError)) throw error;
+    const role = flags.pristine === undefined ? "pristine" : "next";
+    throw new UsageError(`--${role} is missing: ${ROLES[role]}`, { cause: error });
+  }
+}
+
 async function diff(flags: Flags): Promise<void> {
+  if (flags.pristine !== undefined) {
+    return tellDiff(placeOf("pristine", flags), placeOf("current", flags), flags);
+  }
+  await withMachineEtc(flags, ({ current, of }) => tellDiff(of("booted"), current, flags));
+}
+
+async function tellDiff(
+  pristine: EtcPlaces["pristine"],
+  current: EtcPlace,
+  flags: Flags,
+): Promise<void> {
   const { linux } = await import("../linux.ts");
   const { diffEtc } = await import("../deployment/etc/diff.ts");
   const { display } = await import("../../src/formats/bytestring.ts");
-  const [pristine, current] = [placeOf("pristine", flags), placeOf("current", flags)];
   const found = await within(`compare ${pristine.name} with ${current.name}`, () =>
     diffEtc(linux, pristine, current),
   );
@@ -138,9 +193,26 @@ async function diff(flags: Flags): Promise<void> {
   warn(current.name, { sockets, mounts });
 }
 
-async function conflicts(flags: MergeFlags): Promise<void> {
+async function conflicts(name: string | undefined, flags: MergeFlags): Promise<void> {
+  if (name !== undefined && flags.next !== undefined) {
+    throw new UsageError(`the new image is named twice: ${name}, and by --next`);
+  }
+  if (flags.pristine !== undefined && flags.next !== undefined) {
+    return tellConflicts(placesOf(flags), flags);
+  }
+  const { HintedError } = await import("../../src/linux/hint.ts");
+  await withMachineEtc(flags, ({ current, of, isStaged }) => {
+    if (name === undefined && flags.next === undefined && !isStaged) {
+      throw new HintedError("nothing is staged", "cfsboot etc conflicts IMAGE names another image");
+    }
+    const pristine = flags.pristine === undefined ? of("booted") : placeOf("pristine", flags);
+    const next = flags.next === undefined ? of(name ?? "staged") : placeOf("next", flags);
+    return tellConflicts({ pristine, current, next }, flags);
+  });
+}
+
+async function tellConflicts(places: EtcPlaces, flags: MergeFlags): Promise<void> {
   const { linux } = await import("../linux.ts");
-  const places = placesOf(flags);
   const report = await plan(linux, places, flags);
   if (flags.json) return printJson(report);
   const { conflicts } = report;

@@ -3,7 +3,7 @@ import type { ByteString } from "../../../src/formats/bytestring.ts";
 import type { Linux } from "../../../src/linux/linux.ts";
 import { compareEtc, type EtcChange } from "../../../src/model/etc/compare.ts";
 import { seeThrough } from "../../../src/model/etc/see-through.ts";
-import { whileStill } from "./merge.ts";
+import { type KnownEtc, openImageEtc, whileStill } from "./merge.ts";
 import { type EtcPlace, scanEtc } from "./scan.ts";
 
 export interface EtcDiff {
@@ -15,9 +15,9 @@ export interface EtcDiff {
 }
 
 /** Compares the machine's `/etc` with what its image has. Errors name the file. */
-export function diffEtc(linux: Linux, pristine: EtcPlace, current: EtcPlace): EtcDiff {
+export function diffEtc(linux: Linux, pristine: EtcPlace | KnownEtc, current: EtcPlace): EtcDiff {
   return whileStill(() => {
-    using before = scanEtc(linux, pristine, "entered");
+    using before = openImageEtc(linux, pristine);
     using after = scanEtc(linux, current, "aside");
     const image = seeThrough(before.tree).tree;
     const { tree, sockets, mounts } = seeThrough(after.tree, image);

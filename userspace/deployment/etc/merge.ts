@@ -84,7 +84,8 @@ export function withEtcPlan<T>(
   });
 }
 
-function openImageEtc(linux: Linux, etc: EtcPlace | KnownEtc): ScannedEtc {
+/** The tree of an image, or what stands for one. */
+export function openImageEtc(linux: Linux, etc: EtcPlace | KnownEtc): ScannedEtc {
   if ("dirfd" in etc) return scanEtc(linux, etc, "entered");
   return { tree: etc.tree, [Symbol.dispose]: () => {} };
 }
