@@ -39,6 +39,8 @@ export interface Hardware {
   readonly disk: string;
   /** Whether what the guest writes stays on the disk. Without it all is gone when the machine ends. */
   readonly persistent?: boolean;
+  /** A file that gets all that is written to a persistent disk, as it is written (see `write-log.ts`). */
+  readonly writeLog?: string;
   /** More raw disk images, for `/dev/vdb` and so on; what is written to them is gone when the machine ends. */
   readonly moreDisks?: readonly string[];
   readonly cpus?: number;
@@ -218,7 +220,7 @@ function ended(
 }
 
 /** Runs a machine with its console on this terminal: a root shell, whose end powers the machine off. */
-export async function bootShell(machine: Machine): Promise<void> {
+export async function bootShell(machine: Machine | UefiMachine): Promise<void> {
   mkdirSync(CACHE, { recursive: true });
   const scratch = mkdtempSync(join(CACHE, "run-"));
   try {
@@ -257,8 +259,7 @@ export function qemuCommand(
     ...("variables" in machine
       ? firmwareArguments(machine, wiring)
       : kernelArguments(machine, scratch, wiring)),
-    "-drive",
-    `file=${machine.disk},format=raw,if=none,id=root,snapshot=${machine.persistent ? "off" : "on"}`,
+    ...diskArguments(machine),
     ...["-device", "virtio-blk-pci,drive=root"],
     ...(machine.moreDisks ?? []).flatMap((image, index) => [
       "-drive",
@@ -271,6 +272,20 @@ export function qemuCommand(
       systemdString(`credential.binary:${name}`, Buffer.from(text).toString("base64")),
     ),
   ];
+}
+
+function diskArguments({ disk, persistent, writeLog }: Hardware): string[] {
+  if (writeLog === undefined) {
+    const snapshot = persistent ? "off" : "on";
+    return ["-drive", `file=${disk},format=raw,if=none,id=root,snapshot=${snapshot}`];
+  }
+  const files = [
+    ...["file.driver=file", `file.filename=${disk}`],
+    ...["log.driver=file", `log.filename=${writeLog}`],
+  ];
+  // it can be read at any time how much was written
+  const interval = "log-super-update-interval=1";
+  return ["-blockdev", ["driver=blklogwrites", "node-name=root", ...files, interval].join(",")];
 }
 
 /** What systemd, in the guest or as its boot loader, reads from the firmware. */
