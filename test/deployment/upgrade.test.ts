@@ -1,9 +1,11 @@
 /** What stops an upgrade before anything is written that it would boot by. */
 import { expect, test } from "vitest";
 import type { Fd } from "../../src/linux/linux.ts";
+import { finalize } from "../../userspace/deployment/finalize.ts";
 import type { Host } from "../../userspace/deployment/host.ts";
+import { requireRoom } from "../../userspace/deployment/room.ts";
 import { bootImageOf } from "../../userspace/deployment/stage.ts";
-import { planUpgrade, requireRoom, type StagingWish } from "../../userspace/deployment/upgrade.ts";
+import { planUpgrade, type StagingWish, stageUpgrade } from "../../userspace/deployment/upgrade.ts";
 import { linux } from "../../userspace/linux.ts";
 import { openImage } from "../../userspace/oci/image.ts";
 import { TestMachine } from "./machine.ts";
@@ -23,6 +25,15 @@ function withFree(host: Host, bytes: number, on: (fd: Fd) => boolean): Host {
     return on(fd) ? { ...real, blockSize: 1, available: bytes } : real;
   };
   return { ...host, linux: { ...linux, fstatfs } };
+}
+
+/** As at shutdown. */
+function finalizeNow(machine: TestMachine): void {
+  machine.with((host, repository) => {
+    const path = `state/deploy/${machine.running}/etc`;
+    const etc = { dirfd: host.sysroot, path, name: "/etc" };
+    finalize(host, repository, { etc, strategy: "fail" });
+  });
 }
 
 /** A machine that runs one image and has fetched another. */
@@ -51,7 +62,7 @@ test("a boot partition without room is noticed before anything is put there (dak
   using _ = machine;
   const before = machine.names("esp/EFI/Linux");
   expect(() => plan(2 << 20)).toThrow(
-    /^not enough room on .*esp: \d+ bytes are needed, 2097152 are free$/,
+    /^not enough room on the boot partition .*esp: 7\.3 MB are needed, 2\.1 MB are free$/,
   );
   expect(machine.names("esp/EFI/Linux")).toEqual(before);
   expect(plan(64 << 20).id).toMatch(/^[0-9a-f]{64}$/);
@@ -68,9 +79,42 @@ test("so is a disk without room for what is to be fetched", async () => {
   using _ = machine;
   machine.with((host) => {
     const full = withFree(host, 1000, (fd) => fd === host.sysroot);
-    expect(() => requireRoom(full, { layers: 1, all: 1, bytes: 1001 })).toThrow(
-      "1001 bytes are to be",
+    expect(() => requireRoom(full, { bytes: 1001 })).toThrow(
+      "not enough room on the disk for the image: 1.0 kB are to be fetched, and take more when they are unpacked; 1.0 kB are free",
     );
-    requireRoom(full, { layers: 1, all: 1, bytes: 1000 });
+    requireRoom(full, { bytes: 1000 });
+  });
+});
+
+test("for want of room the oldest that nobody pinned goes, before anything is written, and what one can go back to stays", async () => {
+  using machine = new TestMachine();
+  const kernel = (name: string) => name.repeat(1 << 20);
+  const ids: string[] = [];
+  for (const name of ["a", "b", "c"]) {
+    ids.push(await machine.stage({ version: name, kernel: kernel(name) }, { keep: 3 }));
+    if (name !== "a") finalizeNow(machine);
+    machine.boot();
+  }
+  const manifest = await machine.pull({ version: "d", kernel: kernel("d") });
+  const upgrade = (free: number, go: boolean) =>
+    machine.with((host, repository, state) => {
+      const full = withFree(host, free, (fd) => fd === host.places[0].directory);
+      const etc = { dirfd: host.sysroot, path: `state/deploy/${ids[2]}/etc`, name: "/etc" };
+      const image = openImage(repository, `@${manifest}`);
+      const boot = bootImageOf(repository, image);
+      const plan = planUpgrade(full, repository, state, image, boot, etc, { ...WISH, keep: 4 });
+      if (go) stageUpgrade(host, repository, state, plan);
+      return { id: plan.id, gone: plan.gone.map((one) => one.id) };
+    });
+  expect(upgrade(4 << 20, false).gone).toEqual([]);
+  expect(() => upgrade((1 << 20) - 1, false)).toThrow("not enough room on the boot partition");
+  const { id, gone } = upgrade(2 << 20, true);
+  expect(gone).toEqual([ids[0]]);
+  expect(machine.names("esp/EFI/Linux")).toEqual(
+    [ids[1], ids[2], id].map((one) => `bootc_composefs-${one}`).sort(),
+  );
+  finalizeNow(machine);
+  machine.with((_host, _repository, { deployments }) => {
+    expect(deployments.map((one) => one.id)).toEqual([id, ids[2], ids[1]]);
   });
 });

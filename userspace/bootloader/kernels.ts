@@ -66,6 +66,19 @@ export function listKernels(linux: Linux, place: BootPlace): KernelDirectory[] {
   return found.sort((a, b) => (a.name < b.name ? -1 : 1));
 }
 
+/** What each of the complete kernels takes, in bytes, by artifact. */
+export function kernelSizes(linux: Linux, place: BootPlace): Map<string, number> {
+  const sizes = new Map<string, number>();
+  for (const { artifact, name, complete } of listKernels(linux, place)) {
+    if (!complete || name !== artifactName(artifact)) continue;
+    const size = withDirectory(linux, place.directory, `${place.kernels}/${name}`, (kernel) =>
+      KERNEL_FILES.reduce((sum, file) => sum + linux.statx(kernel, file, 0).size, 0),
+    );
+    sizes.set(artifact, size);
+  }
+  return sizes;
+}
+
 /**
  * Finds a complete directory that holds this very kernel: one whose files together have the digest (SHA-256 of `vmlinuz`,
  * then `initrd`, in hex). What cannot be read is not it, nor is one without the prefix, which new entries do not name.

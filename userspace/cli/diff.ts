@@ -1,11 +1,11 @@
 /** `cfsboot diff` */
 import type { Command } from "commander";
+import { megabytes } from "../../src/model/size-text.ts";
 import type { TreeChange } from "../../src/model/tree-diff.ts";
 import type { ImageDiff } from "../deployment/diff.ts";
 import { addExamples } from "./example.ts";
 import { printLines } from "./files.ts";
 import { type MachineFlags, machineOptions, withMachine } from "./machine.ts";
-import { megabytes } from "./pull-progress.ts";
 
 interface Flags extends MachineFlags {
   readonly summary: boolean;

@@ -2,10 +2,10 @@
 import type { Command } from "commander";
 import { algorithmName } from "../../src/formats/meta-json.ts";
 import { decodeTag, TAG_DIRECTORY } from "../../src/formats/oci-tag.ts";
+import { megabytes } from "../../src/model/size-text.ts";
 import type { Amount, RepositoryInfo, RootInfo, UnreadableRoot } from "../repository/info.ts";
 import { describeError } from "./errors.ts";
 import { addExamples } from "./example.ts";
-import { megabytes } from "./pull-progress.ts";
 import { openRepositoryAt, repoOption } from "./repository.ts";
 import { table } from "./table.ts";
 

@@ -1,5 +1,7 @@
 /** What `image pull` shows on a terminal while it works: one bar for all of it, one per layer on its way. */
+
 import { MultiBar, Presets, type SingleBar } from "cli-progress";
+import { megabytes } from "../../src/model/size-text.ts";
 import type { LayerPlan, PullProgress } from "../oci/pull.ts";
 
 export interface TerminalProgress extends PullProgress {
@@ -112,14 +114,4 @@ export function terminalProgress(): TerminalProgress {
       process.stderr.write("\x1b[K"); // the line that `committing` wrote
     },
   };
-}
-
-/** Bytes for people. */
-export function megabytes(bytes: number): string {
-  if (bytes < 1000) return `${Math.round(bytes)} B`;
-  const units = ["kB", "MB", "GB", "TB"];
-  let value = bytes / 1000;
-  let unit = 0;
-  for (; value >= 999.5 && unit < units.length - 1; unit++) value /= 1000;
-  return `${value < 9.95 ? value.toFixed(1) : Math.round(value)} ${units[unit]}`;
 }

@@ -1,6 +1,7 @@
 /** `cfsboot image pull` */
 import { type Command, InvalidArgumentError } from "commander";
 import { type ImagePlatform, parsePlatform } from "../../src/formats/oci.ts";
+import { megabytes } from "../../src/model/size-text.ts";
 import type { ImportStats } from "../oci/layer.ts";
 import { currentPlatform } from "../oci/platform.ts";
 import type { PulledLayer, PullResult } from "../oci/pull.ts";
@@ -8,7 +9,7 @@ import { hasTransport, parseReference, REFERENCE_FORMS, type Reference } from ".
 import type { Transport } from "../oci/transport.ts";
 import { describeError, UsageError } from "./errors.ts";
 import { addExamples } from "./example.ts";
-import { megabytes, terminalProgress } from "./pull-progress.ts";
+import { terminalProgress } from "./pull-progress.ts";
 import { openRepositoryAt, repoOption } from "./repository.ts";
 
 /** How to speak to registries. */

@@ -8,12 +8,14 @@ import {
 import { type Deployment, type Machine, understand } from "../../src/model/deployments.ts";
 import { planNew } from "../../src/model/menu-plan.ts";
 import { deploymentText } from "../../src/model/menu-text.ts";
+import { megabytes } from "../../src/model/size-text.ts";
 import { type Decision, deploymentOf } from "../../src/model/upgrade-decision.ts";
 import { readConf } from "../deployment/conf.ts";
 import { collect } from "../deployment/gc.ts";
 import { observe } from "../deployment/observe.ts";
 import { sourceOf } from "../deployment/references.ts";
-import { bootImageOf, stage, unlock } from "../deployment/stage.ts";
+import { requireRoom } from "../deployment/room.ts";
+import { bootImageOf, unlock } from "../deployment/stage.ts";
 import { writeOrigin } from "../deployment/state.ts";
 import { armFinalize } from "../deployment/units.ts";
 import {
@@ -23,7 +25,7 @@ import {
   lookUp,
   planUpgrade,
   type RemoteImage,
-  requireRoom,
+  stageUpgrade,
   tidy,
 } from "../deployment/upgrade.ts";
 import { openImage } from "../oci/image.ts";
@@ -35,7 +37,7 @@ import { describeError } from "./errors.ts";
 import type { OpenMachine } from "./machine.ts";
 import { bothProgress, type ProgressWriter, progressTo } from "./progress-fd.ts";
 import { openTransport, type RegistryFlags } from "./pull.ts";
-import { megabytes, terminalProgress } from "./pull-progress.ts";
+import { terminalProgress } from "./pull-progress.ts";
 import { waiting } from "./repository.ts";
 import type { StagingFlags } from "./staging-options.ts";
 
@@ -160,13 +162,14 @@ function stageFetched(
   });
   for (const { message } of plan.findings) warn(message);
   programs?.staging(1, 2);
-  stage(host, repository, plan);
+  stageUpgrade(host, repository, machine, plan);
   programs?.staging(2, 2);
   const lines = [
     `${flags.downloadOnly ? "Downloaded" : "Queued for next boot"}: ${sourceOf(follow)}`,
     ...(remote.version === undefined ? [] : [`  Version: ${remote.version}`]),
     `  Digest: ${remote.manifestDigest}`,
     `  Deployment: ${plan.id.slice(0, 12)}`,
+    ...plan.gone.map((one) => `  Deleted: ${deploymentText(machine, one)}, to make room`),
     ...plan.menu.dropped.map((one) => `  Dropped: ${deploymentText(machine, one)}`),
   ];
   print(lines);

@@ -90,7 +90,7 @@ async function check(open: OpenMachine, image: OriginImage, flags: Flags): Promi
   const { contentsOf, downloadOf } = await import("../deployment/upgrade.ts");
   const { sourceOf } = await import("../deployment/references.ts");
   const { machineOf, withRemote } = await import("./staging.ts");
-  const { megabytes } = await import("./pull-progress.ts");
+  const { megabytes } = await import("../../src/model/size-text.ts");
   await withRemote(image, flags, async (remote) => {
     const machine = machineOf(open);
     const twin = deploymentOf(machine, remote, contentsOf(open.repository, machine));

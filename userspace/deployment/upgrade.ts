@@ -4,11 +4,11 @@
  */
 import { type ImagePlatform, MAX_CONFIG, parseConfig } from "../../src/formats/oci.ts";
 import { type OriginImage, setOriginEtcConflicts } from "../../src/formats/origin.ts";
-import { HintedError } from "../../src/linux/hint.ts";
 import { deploymentTag } from "../../src/model/boot-gc.ts";
 import { type Deployment, type Machine, understand } from "../../src/model/deployments.ts";
 import { type EtcStrategy, isBlocked } from "../../src/model/etc/merge.ts";
 import { withLocalKargs } from "../../src/model/local-kargs.ts";
+import { planNew } from "../../src/model/menu-plan.ts";
 import type { Contents, ImageContent } from "../../src/model/upgrade-decision.ts";
 import { openImage, type StoredImage } from "../oci/image.ts";
 import { findLayer } from "../oci/layer.ts";
@@ -21,7 +21,8 @@ import type { EtcPlace } from "./etc/scan.ts";
 import { collectBootFiles, planCollection } from "./gc.ts";
 import type { Host } from "./host.ts";
 import { observe } from "./observe.ts";
-import { type BootImage, planStage, type StagePlan } from "./stage.ts";
+import { makeBootRoom, planBootRoom } from "./room.ts";
+import { type BootImage, planStage, type StagePlan, stage } from "./stage.ts";
 
 const VERSION = "org.opencontainers.image.version";
 
@@ -87,34 +88,6 @@ export function downloadOf(
   };
 }
 
-/** What a boot menu and a directory take besides the kernel, in bytes. */
-const MENU_SIZE = 1 << 20;
-
-/** Throws if a boot partition that has not this kernel already has no room for it. */
-export function requireBootRoom({ linux, places }: Host, { kernel, missing }: StagePlan): void {
-  for (const place of places) {
-    const { available, blockSize } = linux.fstatfs(place.directory);
-    const free = available * blockSize;
-    const needed = MENU_SIZE + (missing.includes(place) ? kernel.size : 0);
-    if (needed <= free) continue;
-    throw new HintedError(
-      `not enough room on ${place.path}: ${needed} bytes are needed, ${free} are free`,
-      "cfsboot delete removes a deployment with its kernel, cfsboot gc what is left over",
-    );
-  }
-}
-
-/** Throws if there is not even room for the layers as they are transported. */
-export function requireRoom({ linux, sysroot }: Host, { bytes }: Download): void {
-  const { available, blockSize } = linux.fstatfs(sysroot);
-  const free = available * blockSize;
-  if (bytes <= free) return;
-  throw new HintedError(
-    `not enough room in the repository: ${bytes} bytes are to be fetched, ${free} are free`,
-    "cfsboot gc removes what no deployment needs",
-  );
-}
-
 export interface FetchOptions {
   readonly platform: ImagePlatform;
   readonly progress?: PullProgress;
@@ -155,6 +128,12 @@ export function tidy(host: Host, repository: Repository): Machine {
   return understand(observe(host, repository).seen);
 }
 
+/** How an image is staged, and what has to go before. */
+export interface UpgradePlan extends StagePlan {
+  /** Deployments without which there is room for the kernel. */
+  readonly gone: readonly Deployment[];
+}
+
 /**
  * Decides how an image that was fetched is staged. Throws if there is no room on a boot partition, and an
  * `EtcConflictsError` if there are conflicts in `/etc` that nobody has decided about.
@@ -167,19 +146,33 @@ export function planUpgrade(
   boot: BootImage,
   etc: EtcPlace,
   { etcConflicts, ...request }: StagingWish,
-): StagePlan {
+): UpgradePlan {
   if (host.run === undefined) throw new Error("nothing can be staged where no system runs");
   if (machine.booted === undefined) throw new Error("what runs is not in the boot menu");
   const plan = planStage(host, repository, machine, image, boot, request);
-  requireBootRoom(host, plan);
+  const gone = planBootRoom(host, machine, plan);
   requireNoConflicts(host, machine.booted, plan, etc, etcConflicts.strategy);
   const how = etcConflicts.chosen ? etcConflicts.strategy : undefined;
   const { kargs } = plan.origin;
+  const deployments = machine.deployments.filter((one) => !gone.includes(one));
   return {
     ...plan,
+    gone,
+    menu: planNew({ ...machine, deployments }, plan.id, request.keep),
     options: withLocalKargs(plan.options, kargs),
     origin: setOriginEtcConflicts(plan.origin, how),
   };
+}
+
+/** Carries out a plan: makes room first, if that is needed. */
+export function stageUpgrade(
+  host: Host,
+  repository: Repository,
+  machine: Machine,
+  plan: UpgradePlan,
+): void {
+  makeBootRoom(host, machine, plan.gone, plan);
+  stage(host, repository, plan);
 }
 
 function requireNoConflicts(

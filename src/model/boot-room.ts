@@ -1,0 +1,89 @@
+/**
+ * Room for one more kernel on the boot partitions. As long as the new deployment has not taken over, what runs and what one
+ * can go back to stay; what is older than those goes if that makes room.
+ */
+import type { Deployment, Machine } from "./deployments.ts";
+import { PlanError } from "./menu-plan.ts";
+import { megabytes } from "./size-text.ts";
+
+/** One boot partition, sizes in bytes. */
+export interface BootRoom {
+  readonly path: string;
+  readonly free: number;
+  /** For the new kernel, if it is not there yet, and the menu. */
+  readonly needed: number;
+  /** What the kernels take that are there, by artifact. */
+  readonly kernels: ReadonlyMap<string, number>;
+}
+
+/**
+ * The deployments that have to go so that there is room for a kernel that is to be kept under `artifact`: of those that
+ * nobody pinned what is staged, which is replaced anyway, and then the oldest; never what runs, nor the rollback. Nothing if
+ * there is room. Throws a `PlanError` that says what is missing where if there is not enough, whatever goes.
+ */
+export function planRoom(
+  machine: Machine,
+  artifact: string,
+  places: readonly BootRoom[],
+): readonly Deployment[] {
+  const { staged, others } = machine;
+  const candidates = [...(staged === undefined ? [] : [staged]), ...[...others].reverse()].filter(
+    ({ pinned }) => !pinned,
+  );
+  const short = (gone: readonly Deployment[]) =>
+    places.find((place) => place.free + freed(machine, gone, artifact, place) < place.needed);
+  let gone: readonly Deployment[] = [];
+  for (const one of candidates) {
+    if (short(gone) === undefined) break;
+    gone = [...gone, one];
+  }
+  const place = short(gone);
+  if (place !== undefined) throw noRoom(machine, artifact, place);
+  // what shares its kernel with one that stays makes no room
+  for (const one of gone) {
+    const fewer = gone.filter((other) => other !== one);
+    if (short(fewer) === undefined) gone = fewer;
+  }
+  return gone;
+}
+
+/** The kernels that nothing needs once these deployments are gone. */
+export function freedKernels(
+  { deployments }: Machine,
+  gone: readonly Deployment[],
+  artifact: string,
+): readonly string[] {
+  const staying = deployments.filter((one) => !gone.includes(one));
+  const needed = new Set([artifact, ...staying.map(({ entry }) => entry.artifact)]);
+  return [...new Set(gone.map(({ entry }) => entry.artifact))].filter((name) => !needed.has(name));
+}
+
+function freed(
+  machine: Machine,
+  gone: readonly Deployment[],
+  artifact: string,
+  { kernels }: BootRoom,
+): number {
+  return freedKernels(machine, gone, artifact).reduce(
+    (sum, name) => sum + (kernels.get(name) ?? 0),
+    0,
+  );
+}
+
+function noRoom(machine: Machine, artifact: string, place: BootRoom): PlanError {
+  const { booted, deployments } = machine;
+  const ways = deployments
+    .filter((one) => one !== booted)
+    .flatMap((one) => {
+      const bytes = freed(machine, [one], artifact, place);
+      if (bytes === 0) return [];
+      const name = one.id.slice(0, 12);
+      const first = one.pinned ? `cfsboot unpin ${name} and ` : "";
+      return [`${first}cfsboot delete ${name} (${one.slot}) frees ${megabytes(bytes)}`];
+    });
+  const { path, needed, free } = place;
+  return new PlanError(
+    `not enough room on the boot partition ${path}: ${megabytes(needed)} are needed, ${megabytes(free)} are free`,
+    ways.join("; ") || "files of others may take it: no deployment could be deleted to make room",
+  );
+}

@@ -1,0 +1,66 @@
+/** Room on the disk and the boot partitions, looked at before anything is written there. */
+import { HintedError } from "../../src/linux/hint.ts";
+import { type BootRoom, freedKernels, planRoom } from "../../src/model/boot-room.ts";
+import type { Deployment, Machine } from "../../src/model/deployments.ts";
+import { artifactName } from "../../src/model/menu-entry.ts";
+import { megabytes } from "../../src/model/size-text.ts";
+import { kernelSizes, removeKernel } from "../bootloader/kernels.ts";
+import { changeMenu } from "./change.ts";
+import type { Host } from "./host.ts";
+import type { StagePlan } from "./stage.ts";
+
+/** What a boot menu and a directory take besides the kernel, in bytes. */
+const MENU_SIZE = 1 << 20;
+
+type NewKernel = Pick<StagePlan, "kernel" | "artifact" | "missing">;
+
+/** The deployments that must go so that the boot partitions have room for a kernel, as `planRoom` decides. */
+export function planBootRoom(
+  { linux, places }: Host,
+  machine: Machine,
+  { kernel, artifact, missing }: NewKernel,
+): readonly Deployment[] {
+  const rooms = places.map((place): BootRoom => {
+    const { available, blockSize } = linux.fstatfs(place.directory);
+    return {
+      path: place.path,
+      free: available * blockSize,
+      needed: MENU_SIZE + (missing.includes(place) ? kernel.size : 0),
+      kernels: kernelSizes(linux, place),
+    };
+  });
+  return planRoom(machine, artifact, rooms);
+}
+
+/**
+ * Makes that room. What else belongs to them is left to the next collection of garbage.
+ *
+ * Order: the boot menu, without them; their kernels.
+ */
+export function makeBootRoom(
+  host: Host,
+  machine: Machine,
+  gone: readonly Deployment[],
+  { artifact }: NewKernel,
+): void {
+  if (gone.length === 0) return;
+  const menu = machine.deployments
+    .filter((one) => one !== machine.staged && !gone.includes(one))
+    .map(({ id, entry }) => ({ id, entry }));
+  changeMenu(host, machine, { menu, dropped: gone });
+  const freed = freedKernels(machine, gone, artifact);
+  for (const place of host.places) {
+    for (const name of freed) removeKernel(host.linux, place, artifactName(name));
+  }
+}
+
+/** Throws if there is not even room for the layers as they are transported. */
+export function requireRoom({ linux, sysroot }: Host, { bytes }: { readonly bytes: number }): void {
+  const { available, blockSize } = linux.fstatfs(sysroot);
+  const free = available * blockSize;
+  if (bytes <= free) return;
+  throw new HintedError(
+    `not enough room on the disk for the image: ${megabytes(bytes)} are to be fetched, and take more when they are unpacked; ${megabytes(free)} are free`,
+    "cfsboot gc removes what no deployment needs, cfsboot delete a deployment with what only it needs",
+  );
+}
