@@ -37,7 +37,7 @@ test("a kernel is written, found by its digest, and removed", () => {
   expect(removeKernel(linux, esp.place, `bootc_composefs-${A}`)).toBe(false);
 });
 
-test("dakota#1273: a half-written directory is seen as such, is no obstacle, and is replaced", () => {
+test("a half-written directory is seen as such, is no obstacle, and is replaced (dakota#1273)", () => {
   using esp = temporaryEsp();
   esp.write(`${KERNELS}/bootc_composefs-${A}/vmlinuz`, "kern");
   const source = kernelOf("kernel", "initramfs");
@@ -51,7 +51,7 @@ test("dakota#1273: a half-written directory is seen as such, is no obstacle, and
   expect(readdirSync(join(esp.path, KERNELS))).toEqual([`bootc_composefs-${A}`]);
 });
 
-test("what is read back must be what was to be written; else the old one stays", () => {
+test("what is read back must be what was to be written; else the old one stays (tunaOS#818)", () => {
   using esp = temporaryEsp();
   const old = kernelOf("old", "old");
   writeKernel(linux, esp.place, A, old, measureKernel(old).digest);

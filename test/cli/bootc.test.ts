@@ -61,24 +61,25 @@ const LEFT: Record<string, (machine: TestMachine, ids: readonly string[]) => voi
       writeFileSync(originOf(machine, id), `; by hand\n${text.replaceAll(" = ", "=")}\n`);
     }
   },
-  "both digests on the command line (1.17)": (machine) => {
-    rewrite(entriesOf(machine), (text) =>
-      text.replace(/composefs=\?([0-9a-f]+)/, "composefs.digest=?v1-sha256-12:$1 composefs=?$1"),
-    );
-  },
-  "entries named by their place (issue 1777)": (machine) => {
+  "both digests on the command line, from 1.17 on (bootc#2248, bootc defect: composefs.digest unknown)":
+    (machine) => {
+      rewrite(entriesOf(machine), (text) =>
+        text.replace(/composefs=\?([0-9a-f]+)/, "composefs.digest=?v1-sha256-12:$1 composefs=?$1"),
+      );
+    },
+  "entries named by their place (bootc#1777, bootc#1779)": (machine) => {
     rewrite(
       entriesOf(machine),
       (text) => text.replace(/sort-key .*-(\d)/, "sort-key $1"),
       (name) => name.replace(/.*-(\d)\.conf$/, "bootc-composefs-$1.conf"),
     );
   },
-  "sort keys of a rollback and of an upgrade (issues 2208, 2224)": (machine) => {
+  "sort keys of a rollback and of an upgrade (bootc#2208, bootc#2224)": (machine) => {
     rewrite(entriesOf(machine), (text, name) =>
       name.endsWith("0.conf") ? text.replace(/sort-key .*/, "sort-key bootc-debian-1") : text,
     );
   },
-  "kernels without a prefix (1.15)": (machine) => {
+  "kernels without a prefix, up to 1.15 (bootc#2074, bootc#2128)": (machine) => {
     const kernels = join(machine.path, "esp/EFI/Linux");
     for (const name of readdirSync(kernels)) {
       renameSync(join(kernels, name), join(kernels, name.replace("bootc_composefs-", "")));
@@ -142,7 +143,7 @@ describe.each(Object.entries(LEFT))("%s", (_, as) => {
   });
 });
 
-test("what an early release staged, with nothing but the id in its record, is staged", async () => {
+test("what an early release staged, with nothing but the id in its record, is staged (bootc defect: record in text)", async () => {
   const { machine } = await machineAs(() => {});
   using _machine = machine;
   publishIn(machine.path, { version: "3" });

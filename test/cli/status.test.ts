@@ -124,7 +124,7 @@ test("changes nothing", () => {
 });
 
 describe("a damaged machine", () => {
-  test("foreign entries are shown, and no error (bootc issue 2228)", () => {
+  test("foreign entries are shown, and no error (bootc#2228)", () => {
     const path = join(machine.path, "esp/loader/entries/fwupd.conf");
     writeFileSync(path, "title Firmware\nefi /EFI/fwupd.efi\n");
     try {

@@ -113,7 +113,7 @@ test("symlinks do not lead out of the image", () => {
   }
 });
 
-test("what is booted: the kernel with the image's arguments, or a unified kernel image", () => {
+test("what is booted: the kernel with the image's arguments, or a unified kernel image (bootc#1827)", () => {
   using rootfs = new Rootfs(linux, root);
   expect(containerKargs(rootfs, "amd64")).toEqual(["quiet", "a=b"]);
   expect(bootedKernel(rootfs)).toEqual({ version: "6.12", unified: false });

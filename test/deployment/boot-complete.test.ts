@@ -69,7 +69,7 @@ describe("systemd-boot", () => {
     renameSync(join(machine.path, MENU, from), join(machine.path, MENU, to));
   }
 
-  test("a deployment that came up is counted no longer", async () => {
+  test("a deployment that came up is counted no longer (bootc#1981)", async () => {
     using machine = new TestMachine();
     const { second } = await updated(machine);
     attempt(machine, "bootc_debian-14-1+3.conf", "bootc_debian-14-1+2-1.conf");
@@ -176,7 +176,7 @@ describe("GRUB", () => {
     );
   });
 
-  test("one that did not come up three times is left, told, and left for good", async () => {
+  test("one that did not come up three times is left, told, and left for good (bootc#1981)", async () => {
     using machine = grub();
     const { first, second } = await updated(machine);
     expect([1, 2, 3, 4].map(() => choose(machine))).toEqual([0, 0, 0, 1]);

@@ -136,7 +136,7 @@ test("what is only downloaded stays as it is, and is gone with the boot", async 
   expect(machine.names("esp/EFI/Linux")).toHaveLength(1);
 });
 
-test("the same kernel is kept once (#2102), and goes with the last that boots it", async () => {
+test("the same kernel is kept once, and goes with the last that boots it (bootc#2102)", async () => {
   using machine = await installed();
   const first = machine.running!;
   const second = await machine.stage(SECOND);
@@ -185,7 +185,7 @@ test("a rollback goes back, with /etc as it was; and forth", async () => {
   }
 });
 
-test("pinned ones outlive updates; deleted ones and their files go", async () => {
+test("pinned ones outlive updates; deleted ones and their files go (bootc#904)", async () => {
   using machine = await installed();
   const first = machine.running!;
   machine.with((host, _repository, { booted }) => setPinned(host, booted!, true));
@@ -211,7 +211,7 @@ test("pinned ones outlive updates; deleted ones and their files go", async () =>
   expect(machine.boot()).toBe(third);
 });
 
-test("#2228: files of others in the menu stay, whatever happens", async () => {
+test("files of others in the menu stay, whatever happens (bootc#2228)", async () => {
   using machine = await installed();
   const foreign = join(machine.path, MENU, "fwupd.conf");
   writeFileSync(foreign, "title Firmware\nefi /EFI/fwupd.efi\n");

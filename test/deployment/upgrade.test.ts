@@ -57,7 +57,7 @@ async function fetched(kernel: string) {
   return { machine, plan };
 }
 
-test("a boot partition without room is noticed before anything is put there (dakota issue 1273)", async () => {
+test("a boot partition without room is noticed before anything is put there (dakota#1273, bootc#1808, bootc defect: room on the ESP)", async () => {
   const { machine, plan } = await fetched("x".repeat(3 << 20));
   using _ = machine;
   const before = machine.names("esp/EFI/Linux");
@@ -74,7 +74,7 @@ test("a kernel that is there already needs no room", async () => {
   expect(plan((1 << 20) + 1).options).toContain("composefs=?");
 });
 
-test("so is a disk without room for what is to be fetched", async () => {
+test("so is a disk without room for what is to be fetched (bootc#2040)", async () => {
   const { machine } = await fetched("first");
   using _ = machine;
   machine.with((host) => {

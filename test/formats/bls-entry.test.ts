@@ -74,12 +74,15 @@ grub_class
     ]);
   });
 
-  test.each(["uki", "efi", "uki-url"] as const)("what %s starts", (key) => {
-    expect(parse(`version 1\n${key} /EFI/Linux/a.efi`).kernel).toEqual({
-      key,
-      path: "/EFI/Linux/a.efi",
-    });
-  });
+  test.each(["uki", "efi", "uki-url"] as const)(
+    "what %s starts (bootc#2263, bootc#2268)",
+    (key) => {
+      expect(parse(`version 1\n${key} /EFI/Linux/a.efi`).kernel).toEqual({
+        key,
+        path: "/EFI/Linux/a.efi",
+      });
+    },
+  );
 
   test("of a repeated key the last one counts", () => {
     const entry = parse("title a\ntitle b\ntitle\nlinux /a\nlinux /b\n");

@@ -38,7 +38,7 @@ function mount(machine: TestMachine, script: string, ...args: string[]) {
   );
 }
 
-test("the deployment with its own /etc, in which changes stay; none with --read-only", async (ctx) => {
+test("the deployment with its own /etc, in which changes stay; none with --read-only (bootc#2300, bootc#2483)", async (ctx) => {
   using machine = new TestMachine();
   const id = await machine.stage({ version: "13", files: [{ path: "var/" }] });
   const { stdout, stderr, status } = mount(

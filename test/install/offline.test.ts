@@ -167,7 +167,7 @@ describe("a disk", () => {
     expect(run("dumpe2fs", "-h", root)).toMatch(/^Filesystem features: .*\bverity\b/m);
   });
 
-  test("has systemd-boot where firmware looks, a menu, and no seed that others would share", () => {
+  test("has systemd-boot where firmware looks, a menu, and no seed that others would share (bootc#1893, bootc#1993)", () => {
     const copied = join(directory, "program");
     for (const path of ["EFI/BOOT/BOOTX64.EFI", "EFI/systemd/systemd-bootx64.efi"]) {
       run("mcopy", "-n", "-i", esp, `::${path}`, copied);
@@ -187,7 +187,7 @@ describe("a disk", () => {
     );
   });
 
-  test("has the image's /var, owned as there", () => {
+  test("has the image's /var, owned as there (bootc#1877)", () => {
     expect(debugfs("cat /state/os/default/var/lib/seed")).toBe("of the image\n");
     expect(debugfs("stat /state/os/default/var/lib/seed")).toMatch(/Mode: +0640 .*User: +7 /s);
   });

@@ -103,27 +103,30 @@ describe("findBootImage", () => {
     );
   });
 
-  test.each(["ENOTTY", "EOPNOTSUPP"])("%s: no fs-verity is an error that says where", (code) => {
-    addImage(A);
-    const statx = (exists: string[]): Linux => ({
-      ...measuring(code),
-      statx(dirfd, path, flags) {
-        if (!String(path).startsWith("/sys/fs/ext4")) return linux.statx(dirfd, path, flags);
-        if (exists.includes(String(path))) return linux.statx(dirfd, "/", 0);
-        throw new LinuxError(2, "ENOENT", "", "statx", "");
-      },
-    });
-    const features = "/sys/fs/ext4/features";
-    const start = `image of composefs=${A}: fs-verity is required, but `;
-    expect(failure(() => find(statx([features]), `composefs=${A}`))).toBe(
-      `${start}this kernel has none | boot a kernel with CONFIG_FS_VERITY, or boot without any verification: put ? after the =`,
-    );
-    for (const exists of [[], [features, `${features}/verity`]]) {
-      expect(failure(() => find(statx(exists), `composefs=${A}`))).toMatch(
-        `${start}the file system of /sysroot/composefs (or this kernel) has none | turn it on`,
+  test.each(["ENOTTY", "EOPNOTSUPP"])(
+    "%s: no fs-verity is an error that says where (bootc#2174)",
+    (code) => {
+      addImage(A);
+      const statx = (exists: string[]): Linux => ({
+        ...measuring(code),
+        statx(dirfd, path, flags) {
+          if (!String(path).startsWith("/sys/fs/ext4")) return linux.statx(dirfd, path, flags);
+          if (exists.includes(String(path))) return linux.statx(dirfd, "/", 0);
+          throw new LinuxError(2, "ENOENT", "", "statx", "");
+        },
+      });
+      const features = "/sys/fs/ext4/features";
+      const start = `image of composefs=${A}: fs-verity is required, but `;
+      expect(failure(() => find(statx([features]), `composefs=${A}`))).toBe(
+        `${start}this kernel has none | boot a kernel with CONFIG_FS_VERITY, or boot without any verification: put ? after the =`,
       );
-    }
-  });
+      for (const exists of [[], [features, `${features}/verity`]]) {
+        expect(failure(() => find(statx(exists), `composefs=${A}`))).toMatch(
+          `${start}the file system of /sysroot/composefs (or this kernel) has none | turn it on`,
+        );
+      }
+    },
+  );
 
   test("with ? nothing is measured", () => {
     addImage(A);

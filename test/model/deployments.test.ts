@@ -81,7 +81,7 @@ test("what is damaged is told, and why", () => {
   ]);
 });
 
-test("#1981: one that was tried three times is damaged", () => {
+test("one that was tried three times is damaged (bootc#1981)", () => {
   const live = menu(A, B).map((entry) =>
     entry.id === A ? { ...entry, tries: { left: 0, done: 3 } } : entry,
   );
@@ -89,7 +89,7 @@ test("#1981: one that was tried three times is damaged", () => {
   expect(machine.deployments[0]!.damage).toEqual(["it was tried 3 times and did not come up"]);
 });
 
-test("#2102: a kernel that another deployment has brought is in use", () => {
+test("a kernel that another deployment has brought is in use (bootc#2102)", () => {
   const [a, b] = menu(A, B) as [ReturnType<typeof menu>[0], ReturnType<typeof menu>[0]];
   const machine = machineOf([{ ...a!, artifact: C }, b!], A, {
     artifacts: new Map([

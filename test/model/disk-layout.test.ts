@@ -18,7 +18,7 @@ test("an ESP, and the rest for the root", () => {
   ]);
 });
 
-test("what is asked for, in MiB, one after the other", () => {
+test("what is asked for, in MiB, one after the other (bootc#2132)", () => {
   expect(plan({ bios: true, xbootldrSize: 512 * MIB + 1, rootSize: 4 * GIB })).toEqual([
     ["bios", 1, 1],
     ["esp", 2, 1024],

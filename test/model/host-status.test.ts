@@ -43,7 +43,7 @@ const facts = (of: ReturnType<typeof machine>) => ({
   warnings: ["something is odd"],
 });
 
-test("in the normal state nothing is queued (bootc issues 1887, 2405)", () => {
+test("in the normal state nothing is queued (bootc#1887, bootc#2405, bootc#2406)", () => {
   const host = hostStatus(facts(machine(1, 1, 2, 3)));
   expect(host.status).toMatchObject({ rollbackQueued: false });
   expect(host.spec.bootOrder).toBe("default");

@@ -28,7 +28,7 @@ test.each([
   ],
   ["what is there is not added again", `b composefs=${A}`, [], ["b"], `b composefs=${B}`],
   [
-    "#2010: a digest with ?, and more than one",
+    "a digest with ?, and more than one (bootc#2010)",
     `composefs=?${A} rw composefs.digest=v1-sha512-12:${A}`,
     [],
     [],

@@ -95,7 +95,7 @@ describe("what is live", () => {
     );
   });
 
-  test("without a reference nothing is, whatever is linked", () => {
+  test("without a reference nothing is, whatever is linked (composefs-rs#200)", () => {
     expect(live(image, ALL)).toBe("");
   });
 

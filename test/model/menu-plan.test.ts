@@ -34,7 +34,7 @@ function fresh(loader: (typeof LOADERS)[number], ...order: readonly string[]): M
 }
 
 describe.each(LOADERS)("%s", (loader) => {
-  test("shows menus in the order of the plan, whatever was done before (#1887, #2208, #2224, #2405)", () => {
+  test("shows menus in the order of the plan, whatever was done before (bootc#1777, bootc#1887, bootc#1888, bootc#2208, bootc#2221, bootc#2224, bootc#2405)", () => {
     const os = fc.record({
       osId: fc.constantFrom("debian", "fedora", "my-os", "bootc", "Z", "a b"),
       version: fc.constantFrom("13", "9", "13.1", "40-rc1", "rolling", "2026.11+1", ""),
@@ -105,7 +105,7 @@ describe.each(LOADERS)("%s", (loader) => {
     }
   });
 
-  test("a rollback goes back to the one before; a second one takes it back", () => {
+  test("a rollback goes back to the one before; a second one takes it back (bootc defect: rollbackQueued on GRUB)", () => {
     const menu = fresh(loader, A, B, C);
     const first = machineOf(menu, A);
     expect(first).toMatchObject({ booted: { id: A }, rollback: { id: B }, rollbackQueued: false });
@@ -116,7 +116,7 @@ describe.each(LOADERS)("%s", (loader) => {
     expect(ids(planRollback(second, undefined, false).menu)).toEqual([A, B, C]);
   });
 
-  test("a rollback goes to any deployment", () => {
+  test("a rollback goes to any deployment (bootc defect: rollback of more than two)", () => {
     const machine = machineOf(fresh(loader, A, B, C), A);
     expect(ids(planRollback(machine, machine.others[0], false).menu)).toEqual([C, A, B]);
   });
@@ -129,7 +129,7 @@ test("with two entries the names are bootc's", () => {
   ]);
 });
 
-test("so many are kept as are to be; pinned ones besides", () => {
+test("so many are kept as are to be; pinned ones besides (bootc#904)", () => {
   const menu = fresh("systemd-boot", A, B, C);
   const plan = planNew(machineOf(menu, B), D, 2);
   expect(ids(plan.menu)).toEqual([D, B]);
@@ -145,7 +145,7 @@ test("so many are kept as are to be; pinned ones besides", () => {
   expect(() => planDelete(machine, machine.others[0]!)).toThrow("it is pinned");
 });
 
-test("#1418: a rollback does not drop a staged deployment unless it is told to", () => {
+test("a rollback does not drop a staged deployment unless it is told to (bootc#1418, bootc#2208, bootc#2213)", () => {
   const menu = fresh("systemd-boot", A, B);
   const stagedMenu = fresh("systemd-boot", C, A);
   const machine = machineOf(menu, A, { stagedMenu, record: { id: C, locked: false } });

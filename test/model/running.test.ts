@@ -27,7 +27,7 @@ test.each([
     { id: A, insecure: true, transient: false },
   ],
   [
-    "SHA-256",
+    "SHA-256 (composefs-rs#197)",
     mounts(`composefs:${B}`),
     `composefs.digest=v1-sha256-12:${B}`,
     { id: B, insecure: false, transient: false },
@@ -45,7 +45,7 @@ test.each([
     { id: A, insecure: true, transient: true },
   ],
   [
-    "after a soft reboot the mount counts, and the ? is not lost",
+    "after a soft reboot the mount counts, and the ? is not lost (bootc defect: ? after a soft reboot)",
     mounts(`composefs:${B}`, "ro"),
     `composefs=?${A}`,
     { id: B, insecure: true, transient: false },

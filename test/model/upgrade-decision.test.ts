@@ -66,7 +66,7 @@ describe("upgrade", () => {
     expect(upgrade(machine(1, [1, 2]), 1)).toMatchObject({ do: "nothing", pending: false });
   });
 
-  test("what is staged already is known by its manifest, so that --apply reboots", () => {
+  test("what is staged already is known by its manifest, so that --apply reboots (bootc defect: staged digest)", () => {
     expect(upgrade(machine(1, [1], { number: 2 }), 2)).toEqual({
       do: "nothing",
       why: "it is staged already",

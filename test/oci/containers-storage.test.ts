@@ -129,7 +129,7 @@ describe("a store", () => {
     );
   });
 
-  test("files are not copied where they need not be", async (ctx) => {
+  test("files are not copied where they need not be (bootc#20, container-libs#144)", async (ctx) => {
     if (process.getuid!() !== 0) ctx.skip("only root may link files by their descriptors");
     const { stats } = await pullFresh(`containers-storage:[${store()}]x:1`);
     const shared = stats.objectsReflinked + stats.objectsHardlinked;

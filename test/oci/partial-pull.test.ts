@@ -106,7 +106,7 @@ function messages(error: unknown): string {
 }
 
 describe("in part", () => {
-  test("only what has changed is fetched", async () => {
+  test("only what has changed is fetched (bootc#2408, bootc#2409)", async () => {
     const layer = chunkedLayer(next);
     const { partial, whole, received, sent } = await pullBoth(chunkedImage([layer]));
     expect(whole).toEqual([]);

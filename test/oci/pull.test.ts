@@ -136,7 +136,7 @@ async function failure(promise: Promise<unknown>): Promise<string> {
   throw new Error("did not fail");
 }
 
-describe("the same image is the same, wherever it comes from", () => {
+describe("the same image is the same, wherever it comes from, as OCI and as Docker has it (bootc#1703, bootc#2218)", () => {
   test.each<[Compression, "oci" | "docker"]>([
     ["none", "oci"],
     ["gzip", "oci"],

@@ -131,7 +131,7 @@ describe.each(["secure", "insecure"] as const)("%s: objects", (kind) => {
     expect(() => repository.hasObject(new Uint8Array(64))).toThrow(/is no sha256 digest/);
   });
 
-  test("get by without nameless files", () => {
+  test("get by without nameless files (bootc#2340)", () => {
     using fixture = newRepository(kind, { base: withoutNamelessFiles });
     using repository = fixture.open();
     const large = repository.createObject();

@@ -176,7 +176,7 @@ describe.each(["secure", "insecure"] as const)("%s: a file", (kind) => {
   });
 
   test.each(["EXDEV", "EPERM", "ENOENT", "EMLINK"])(
-    "is copied where the kernel refuses the link with %s",
+    "is copied where the kernel refuses the link with %s (bootc#2324)",
     (code) => {
       using fixture = newRepository(kind);
       const path = newFile(fixture);

@@ -31,7 +31,7 @@ function make(p: string, c: string, n = p): void {
 }
 
 describe("diff", () => {
-  test("a table, one line for each change", () => {
+  test("a table, one line for each change (bootc defect: parents of changes)", () => {
     make(
       "echo 1 > f; echo > gone; mkdir d; echo > t",
       "echo 2 > f; chmod 600 f; mkdir d; echo > d/x; ln -s f t",

@@ -125,7 +125,7 @@ describe("bootc's defects", () => {
     expect(readdirSync(join(dir.path, "state")).sort()).toEqual(["etc", "etc-merge.json"]);
   });
 
-  test("setuid and setgid survive the change of owner", (ctx) => {
+  test("setuid and setgid survive the change of owner (bootc defect: setuid)", (ctx) => {
     if (!isRoot) ctx.skip(NOT_ROOT);
     const places = {
       pristine: dir.make("p"),
@@ -136,7 +136,7 @@ describe("bootc's defects", () => {
     expect(statSync(join(out(), "f"))).toMatchObject({ uid: 5, gid: 6, mode: 0o106755 });
   });
 
-  test("extended attributes of more than 128 bytes, in value and in number", (ctx) => {
+  test("extended attributes of more than 128 bytes, in value and in number (bootc defect: extended attributes)", (ctx) => {
     const many = `echo x > f; for i in $(seq 60); do setfattr -n user.attribute$i -v v f; done
       setfattr -n user.large -v "$(head -c 900 /dev/zero | tr '\\0' v)" f`;
     if (
@@ -152,7 +152,7 @@ describe("bootc's defects", () => {
     expect(contentsOf(out()).f).toEqual(contentsOf(places.current).f);
   });
 
-  test("1924: a directory that the image dropped is made again for what was added below it", () => {
+  test("a directory that the image dropped is made again for what was added below it (bootc#1924)", () => {
     const places = {
       pristine: dir.make("p", "mkdir -p a/b; echo p > a/b/x"),
       current: dir.make("c", "mkdir -p a/b; echo p > a/b/x; echo c > a/b/own; chmod 711 a"),
@@ -164,7 +164,7 @@ describe("bootc's defects", () => {
     expect(statSync(join(out(), "a")).mode & 0o7777).toBe(0o711);
   });
 
-  test("2278: what was removed here and leads outside in the image is left alone", () => {
+  test("what was removed here and leads outside in the image is left alone (bootc#2278)", () => {
     dir.make("outside", "echo precious > file");
     const places = {
       pristine: dir.make("p", "mkdir e; echo p > e/file"),
@@ -176,7 +176,7 @@ describe("bootc's defects", () => {
     expect(readdirSync(out())).toEqual([]);
   });
 
-  test("composefs-rs 335: a symlink in place of a directory, and its target untouched", () => {
+  test("a symlink in place of a directory, and its target untouched (composefs-rs#335)", () => {
     dir.make("elsewhere", "echo mine > file");
     const places = {
       pristine: dir.make("p", "mkdir e; echo p > e/file"),

@@ -168,7 +168,7 @@ describe("without a conflict", () => {
     ).toBe("n");
   });
 
-  test("files with fs-verity are compared by what is in them", () => {
+  test("files with fs-verity are compared by what is in them (bootc defect: content of fs-verity files)", () => {
     // bootc: two with the same attributes were always equal, one with and one without never
     const n = dir({ e: file("n") });
     expect(at(plan(dir({ e: file("1") }), dir({ e: file("2") }), n).tree, "e")).toBe("2");
@@ -383,7 +383,7 @@ describe("conflicts", () => {
 });
 
 describe("bootc's issues", () => {
-  test("1924: a directory that the image dropped comes back for what was changed below it, with its attributes", () => {
+  test("a directory that the image dropped comes back for what was changed below it, with its attributes (bootc#1924)", () => {
     const p = dir({ a: dir({ b: dir({ x: file("p"), y: file("p") }) }) });
     const c = dir({
       a: dir({ b: dir({ x: file("c"), y: file("p") }, { mode: 0o750 }) }, { mode: 0o710 }),
@@ -394,14 +394,14 @@ describe("bootc's issues", () => {
     );
   });
 
-  test("1924: one below which nothing was changed does not, nor for removals", () => {
+  test("one below which nothing was changed does not, nor for removals (bootc#1924)", () => {
     const p = dir({ a: dir({ x: file("p"), y: file("p") }) });
     expect(listing(plan(p, dir({ a: dir({ y: file("p") }) }), dir({})).tree)).toEqual(
       listing(dir({})),
     );
   });
 
-  test("2278: what was removed here and is a symlink in the image is an entry, not what it leads to", () => {
+  test("what was removed here and is a symlink in the image is an entry, not what it leads to (bootc#2278)", () => {
     const result = plan(
       dir({ e: d("p") }),
       dir({}),
@@ -411,7 +411,7 @@ describe("bootc's issues", () => {
     expect(at(result.tree, "e")).toBe("-> /usr/share");
   });
 
-  test("2285, 2286: the strategies fail, skip (take-image) and replace (keep-local), and a report by path", () => {
+  test("the strategies fail, skip (take-image) and replace (keep-local), and a report by path (bootc#2285, bootc#2286)", () => {
     const [p, c, n] = [dir({ e: d("p") }), dir({ e: d("c") }), dir({ e: file("n") })];
     expect(isBlocked(plan(p, c, n, "fail"))).toBe(true);
     expect(at(plan(p, c, n, "take-image").tree, "e")).toBe("n");
@@ -419,7 +419,7 @@ describe("bootc's issues", () => {
     expect(plan(p, c, n).conflicts[0]?.why).toBe("a directory here, and a file in the new image");
   });
 
-  test("composefs-rs 335: a symlink in place of a directory stays, and blocks nothing while the image leaves it", () => {
+  test("a symlink in place of a directory stays, and blocks nothing while the image leaves it (composefs-rs#335)", () => {
     const [p, c] = [dir({ e: d("p"), f: file("p") }), dir({ e: symlink("/opt/e"), f: file("p") })];
     const result = plan(p, c, dir({ e: d("p"), f: file("n") }));
     expect(conflicts(result)).toEqual([]);

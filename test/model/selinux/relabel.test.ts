@@ -78,7 +78,7 @@ describe("which line counts", () => {
   });
 });
 
-test("each type of file has its lines", () => {
+test("each type of file has its lines (composefs-rs#164)", () => {
   const lines = ["-- regular", "-d directory", "-l link", "-p fifo", "-s socket", "-b block"];
   const tree = labelled([...lines, "-c char"].map((line) => `/x/.* ${line}\n`).join(""), [
     dir("x"),
@@ -207,7 +207,7 @@ describe("hard links", () => {
     expect(countLinks(tree).get(leafAt(tree, "/a"))).toBe(3);
   });
 
-  test("the first name in order labels the inode; others that differ get one each", () => {
+  test("the first name in order labels the inode; others that differ get one each (composefs-rs#296)", () => {
     const tree = labelled("/.* any\n/[be].* other\n/n <<none>>\n", [
       file("c", "content", { ...stale(), uid: 7 }),
       link("b1", "c"),
