@@ -2,8 +2,11 @@
 import { statSync } from "node:fs";
 import { type Command, Option } from "commander";
 import { parseByteSize } from "../../src/formats/byte-size.ts";
-import { FILE_SYSTEMS, type FileSystem } from "../../src/formats/install-toml.ts";
+import { type BootLoader, FILE_SYSTEMS, type FileSystem } from "../../src/formats/install-toml.ts";
 import { DEFAULT_ESP_SIZE } from "../../src/model/disk-layout.ts";
+import { ENCRYPTIONS, type Opener } from "../../src/model/encryption.ts";
+import type { DiskPlan } from "../install/disk-plan.ts";
+import type { Unlocking } from "../install/luks.ts";
 import { UsageError } from "./errors.ts";
 import { addExamples } from "./example.ts";
 import {
@@ -28,6 +31,9 @@ interface Flags extends ImageFlags {
   readonly rootSize?: number;
   readonly size?: number;
   readonly viaLoopback: boolean;
+  readonly encrypt?: "none" | Opener;
+  readonly blockSetup?: "direct" | "tpm2-luks";
+  readonly passphraseFile?: string;
   readonly allowMissingVerity: boolean;
 }
 
@@ -49,6 +55,18 @@ export function registerToDisk(install: Command): void {
     .addOption(size("--xbootldr <size>", "make an extended boot loader partition, for kernels"))
     .addOption(size("--root-size <size>", "of the root partition (default: all that is left)"))
     .addOption(size("--size <size>", "of a file (default: as it is, a new one 10G)"))
+    .addOption(
+      new Option("--encrypt <how>", "encrypt the root; what opens it (default: none)")
+        .choices(["none", ...ENCRYPTIONS])
+        .conflicts("blockSetup"),
+    )
+    .addOption(
+      new Option("--block-setup <how>", "the same, as bootc says it").choices([
+        "direct",
+        "tpm2-luks",
+      ]),
+    )
+    .option("--passphrase-file <file>", "has the passphrase (default: it is asked for)")
     .option("--allow-missing-verity", "do without fs-verity: the kernel checks nothing", false)
     .option(
       "--via-loopback",
@@ -60,6 +78,7 @@ export function registerToDisk(install: Command): void {
   addExamples(
     command,
     "cfsboot install to-disk --source-imgref docker://registry.example/os:13 /dev/vda",
+    "cfsboot install to-disk --source-imgref docker://registry.example/os:13 --encrypt tpm2 /dev/vda",
     "cfsboot install to-disk --source-imgref oci:./os:13 --target-imgref registry.example/os:13 --generic-image --size 8G disk.raw",
   );
 }
@@ -73,6 +92,7 @@ async function toDisk(path: string, flags: Flags): Promise<void> {
   const { planDisk, describeDisk } = await import("../install/disk-plan.ts");
   const { requireBlank } = await import("../install/signatures.ts");
   const { architecture } = platformOf(flags);
+  const opener = openerOf(flags);
   const config = readInstallConfig(architecture);
   const disk = await diskAt(path, flags);
   if (disk.offline) {
@@ -86,6 +106,7 @@ async function toDisk(path: string, flags: Flags): Promise<void> {
     throw new UsageError(`${fileSystem} in a file needs --via-loopback`);
   }
   const bootLoader = flags.bootloader ?? config.bootLoader ?? "systemd";
+  if (opener !== undefined) await requireOpener(opener, bootLoader, disk.offline);
   const plan = planDisk({
     ...{ path, architecture, fileSystem, espSize: flags.espSize },
     ...(flags.xbootldr !== undefined && { xbootldrSize: flags.xbootldr }),
@@ -94,17 +115,62 @@ async function toDisk(path: string, flags: Flags): Promise<void> {
     insecure: flags.allowMissingVerity,
     bootLoader,
     kargs: [...config.kargs, ...flags.karg],
-    // systemd-boot tells which disk it came from; other loaders do not
-    discoverable: config.discoverable ?? bootLoader === "systemd",
+    opener,
+    // systemd-boot tells which disk it came from; other loaders do not. It is not waited for as long as it takes to type
+    discoverable: config.discoverable ?? (bootLoader === "systemd" && opener === undefined),
     rootMountSpec: config.rootMountSpec,
   });
   await withImage(flags, config, async (request) => {
     print(describeDisk(plan));
     if (flags.dryRun) return;
     const wanted = { ...request, bootLoader: plan.bootLoader, kargs: plan.kargs };
+    const unlocking = await unlockingOf(plan, flags);
     const { linux } = await import("../linux.ts");
-    report(await disk.install(linux, plan, wanted, steps(flags)), `on ${path}`);
+    report(await disk.install(linux, plan, wanted, steps(flags), unlocking), `on ${path}`);
   });
+}
+
+function openerOf({ encrypt, blockSetup, passphraseFile }: Flags): Opener | undefined {
+  const opener = blockSetup === "tpm2-luks" ? "tpm2" : encrypt;
+  if (opener !== undefined && opener !== "none") return opener;
+  if (passphraseFile !== undefined) throw new UsageError("--passphrase-file needs --encrypt");
+  return undefined;
+}
+
+async function requireOpener(
+  opener: Opener,
+  bootLoader: BootLoader,
+  offline: boolean,
+): Promise<void> {
+  if (bootLoader === "grub") {
+    throw new UsageError(
+      "--encrypt needs systemd-boot: GRUB's kernels and menu are on the root, which it cannot open",
+    );
+  }
+  if (opener !== "tpm2") return;
+  if (offline) {
+    throw new UsageError(
+      "--encrypt tpm2 is for disks of this machine, whose TPM shall open it: for a file use --encrypt passphrase, and systemd-cryptenroll(1) on the machine that it boots",
+    );
+  }
+  const { requireTpm } = await import("../install/luks.ts");
+  requireTpm();
+}
+
+/** Asks for a passphrase where there shall be one. */
+async function unlockingOf(
+  { encryption, path }: DiskPlan,
+  { passphraseFile }: Flags,
+): Promise<Unlocking> {
+  const { readPassphrase, askPassphrase } = await import("./passphrase.ts");
+  let passphrase: Uint8Array | undefined;
+  if (passphraseFile !== undefined) passphrase = readPassphrase(passphraseFile);
+  else if (encryption?.opener === "passphrase") passphrase = await askPassphrase(path);
+  return {
+    passphrase,
+    recoveryKey: (key) =>
+      print([`Recovery key, which opens ${path} without the TPM and is shown only now: ${key}`]),
+  };
 }
 
 interface Disk {

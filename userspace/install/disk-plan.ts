@@ -3,6 +3,12 @@ import { randomBytes, randomUUID } from "node:crypto";
 import { formatByteSize } from "../../src/formats/byte-size.ts";
 import type { BootLoader, FileSystem } from "../../src/formats/install-toml.ts";
 import { type LayoutWishes, type Partition, planPartitions } from "../../src/model/disk-layout.ts";
+import {
+  ENCRYPTED_ROOT,
+  type Encryption,
+  encryptionKargs,
+  type Opener,
+} from "../../src/model/encryption.ts";
 
 /** One partition and what is made in it. */
 export interface PlannedPartition extends Partition {
@@ -21,6 +27,8 @@ export interface DiskPlan {
   readonly sectorSize: number;
   readonly partitions: readonly PlannedPartition[];
   readonly root: PlannedPartition;
+  /** Of the root; absent: it is not encrypted. */
+  readonly encryption: Encryption | undefined;
   readonly bootLoader: BootLoader;
   /** Kernel arguments, besides the image's own: how the root is found comes first. */
   readonly kargs: readonly string[];
@@ -36,6 +44,8 @@ export interface DiskWishes extends Omit<LayoutWishes, "bios"> {
   readonly fileSystem: FileSystem;
   readonly bootLoader: BootLoader;
   readonly kargs: readonly string[];
+  /** What opens the root; absent: it is not encrypted. */
+  readonly opener: Opener | undefined;
   /** Whether the root is found by its partition's type; otherwise an argument names it. */
   readonly discoverable: boolean;
   /** What that argument says instead of the UUID; empty: there is none. */
@@ -46,7 +56,7 @@ export interface DiskWishes extends Omit<LayoutWishes, "bios"> {
 }
 
 export function planDisk(wishes: DiskWishes): DiskPlan {
-  const { path, diskSize, sectorSize, fileSystem, bootLoader, sealedLater } = wishes;
+  const { path, diskSize, sectorSize, fileSystem, bootLoader, sealedLater, opener } = wishes;
   const layout = planPartitions({ ...wishes, bios: bootLoader === "grub" });
   const partitions = layout.map((partition): PlannedPartition => {
     const { role } = partition;
@@ -59,29 +69,37 @@ export function planDisk(wishes: DiskWishes): DiskPlan {
     };
   });
   const root = partitions.find(({ role }) => role === "root")!;
+  const encryption = opener && { opener, uuid: randomUUID() };
   return {
-    ...{ path, diskSize, sectorSize, partitions, root, bootLoader },
-    kargs: [...rootKargs(root.fileSystemId, wishes), ...wishes.kargs],
+    ...{ path, diskSize, sectorSize, partitions, root, encryption, bootLoader },
+    kargs: [...rootKargs(root.fileSystemId, encryption, wishes), ...wishes.kargs],
     ...{ sealedLater, insecure: wishes.insecure || fileSystem === "xfs" },
   };
 }
 
 /** How the initramfs finds the root. It is writable: what is mounted read-only of it is decided there. */
-function rootKargs(uuid: string, { discoverable, rootMountSpec }: DiskWishes): string[] {
+function rootKargs(
+  uuid: string,
+  encryption: Encryption | undefined,
+  { discoverable, rootMountSpec }: DiskWishes,
+): string[] {
   if (rootMountSpec === "" || (rootMountSpec === undefined && discoverable)) return ["rw"];
-  return [`root=${rootMountSpec ?? `UUID=${uuid}`}`, "rw"];
+  const device = encryption === undefined ? `UUID=${uuid}` : ENCRYPTED_ROOT;
+  const opened = encryption === undefined ? [] : encryptionKargs(encryption);
+  return [...opened, `root=${rootMountSpec ?? device}`, "rw"];
 }
 
 /** For people, a step a line. */
 export function describeDisk(plan: DiskPlan): string[] {
-  const { path, diskSize, partitions, bootLoader, kargs, sealedLater, insecure } = plan;
+  const { path, diskSize, partitions, bootLoader, kargs, sealedLater, insecure, encryption } = plan;
   const width = Math.max(...partitions.map(({ name }) => name.length));
   return [
     `make a partition table on ${path} (${formatByteSize(diskSize)})`,
     ...partitions.map(
-      ({ name, size, fileSystem = "no file system" }) =>
-        `  ${name.padEnd(width)}  ${formatByteSize(size).padStart(9)}  ${fileSystem}`,
+      ({ role, name, size, fileSystem = "no file system" }) =>
+        `  ${name.padEnd(width)}  ${formatByteSize(size).padStart(9)}  ${fileSystem}${role === "root" && encryption ? ", encrypted" : ""}`,
     ),
+    ...(encryption === undefined ? [] : [OPENERS[encryption.opener]]),
     bootLoader === "none" ? "install no boot loader" : `install ${LOADER_NAMES[bootLoader]}`,
     `kernel arguments besides the image's own: ${kargs.join(" ")}`,
     ...(insecure ? [`without fs-verity: the kernel does not check what it reads`] : []),
@@ -90,5 +108,10 @@ export function describeDisk(plan: DiskPlan): string[] {
       : []),
   ];
 }
+
+const OPENERS: Readonly<Record<Opener, string>> = {
+  passphrase: "encrypt the root (LUKS2): a passphrase opens it at each boot",
+  tpm2: "encrypt the root (LUKS2): this machine's TPM opens it, as long as its PCR 7 stays (Secure Boot's keys)",
+};
 
 const LOADER_NAMES = { systemd: "systemd-boot", grub: "GRUB" } as const;

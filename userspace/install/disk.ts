@@ -11,7 +11,6 @@ import {
 import { makeDirectories, openDirectory } from "../../src/linux/directories.ts";
 import { createMount } from "../../src/linux/fs-context.ts";
 import type { Fd, Linux } from "../../src/linux/linux.ts";
-import { sfdiskScript } from "../../src/model/disk-layout.ts";
 import { type BootPlace, espPlace, grubPlace } from "../bootloader/boot-place.ts";
 import { openPartition } from "../bootloader/open-place.ts";
 import type { Host } from "../deployment/host.ts";
@@ -21,6 +20,8 @@ import { installContents, type Wanted } from "./contents.ts";
 import type { DiskPlan, PlannedPartition } from "./disk-plan.ts";
 import { formatDevice } from "./file-systems.ts";
 import { finishFileSystem } from "./finish.ts";
+import { formatVolume, type OpenVolume, type Unlocking } from "./luks.ts";
+import { makeTable } from "./partition-table.ts";
 import { runProgram } from "./programs.ts";
 
 /** So long devices of partitions may take to appear, in milliseconds. */
@@ -40,15 +41,41 @@ export function measureDevice(path: string): {
   return { size, sectorSize };
 }
 
-/** Carries out a plan. The file systems are mounted where nobody else sees them. */
+/** Carries out a plan on a block device. */
 export async function installOnDisk(
   linux: Linux,
   plan: DiskPlan,
   wanted: Wanted,
   say: (step: string) => void,
+  unlocking: Unlocking,
 ): Promise<StagePlan> {
-  say("divide the disk and make file systems");
+  say("divide the disk");
   const devices = await divide(linux, plan);
+  return await installOnDevices(linux, plan, devices, wanted, say, unlocking);
+}
+
+/** A partition as a device. */
+export interface Device {
+  readonly partition: PlannedPartition;
+  readonly device: string;
+}
+
+/** The same where the partitions are there. The file systems are mounted where nobody else sees them. */
+export async function installOnDevices(
+  linux: Linux,
+  plan: DiskPlan,
+  partitions: readonly Device[],
+  wanted: Wanted,
+  say: (step: string) => void,
+  unlocking: Unlocking,
+): Promise<StagePlan> {
+  say("make file systems");
+  using volume = openVolume(plan, partitions, unlocking);
+  const devices = partitions.map(({ partition, device }) =>
+    partition.role === "root" && volume
+      ? { partition, device: volume.device }
+      : { partition, device },
+  );
   for (const { partition, device } of devices) formatDevice(device, partition);
   const opened: Fd[] = [];
   try {
@@ -82,25 +109,25 @@ export async function installOnDisk(
   }
 }
 
+function openVolume(
+  { encryption }: DiskPlan,
+  partitions: readonly Device[],
+  unlocking: Unlocking,
+): OpenVolume | undefined {
+  const root = partitions.find(({ partition }) => partition.role === "root");
+  if (encryption === undefined || root === undefined) return undefined;
+  return formatVolume(root.device, encryption, unlocking);
+}
+
 function placeOf(linux: Linux, plan: DiskPlan, root: Fd, boot: Fd): BootPlace {
   if (plan.bootLoader !== "grub") return espPlace(boot, `the boot partition of ${plan.path}`);
   return grubPlace(openDirectory(linux, root, "boot"), `/boot of ${plan.path}`, false);
 }
 
-interface Device {
-  readonly partition: PlannedPartition;
-  readonly device: string;
-}
-
 /** Makes the table; returns the partitions' devices when they are there. */
 async function divide(linux: Linux, plan: DiskPlan): Promise<Device[]> {
-  const { path, partitions, sectorSize } = plan;
-  const uuids = partitions.map(({ partitionUuid }) => partitionUuid);
-  const wipe = ["--wipe", "always", "--wipe-partitions", "always"];
-  // sfdisk refuses a disk that is in use
-  runProgram("sfdisk", ["--quiet", ...wipe, path], {
-    input: sfdiskScript(partitions, uuids, sectorSize),
-  });
+  const { path, partitions } = plan;
+  makeTable(path, plan, false);
   const table = JSON.parse(runProgram("sfdisk", ["--json", path]));
   const nodes: { node: string; uuid: string }[] = table.partitiontable.partitions;
   const devices = partitions.map((partition) => {

@@ -1,10 +1,12 @@
-/** Installs to a file as on a disk, by a loop device. */
+/** Installs to a file as on a disk: each partition is a loop device, for which the kernel need not know partition tables. */
 import { closeSync, openSync, truncateSync } from "node:fs";
 import type { Linux } from "../../src/linux/linux.ts";
 import type { StagePlan } from "../deployment/stage.ts";
 import type { Wanted } from "./contents.ts";
-import { installOnDisk } from "./disk.ts";
+import { type Device, installOnDevices } from "./disk.ts";
 import type { DiskPlan } from "./disk-plan.ts";
+import type { Unlocking } from "./luks.ts";
+import { makeTable } from "./partition-table.ts";
 import { runProgram } from "./programs.ts";
 
 /** Carries out a plan. A file that is not there is made; after an error it stays, half done. */
@@ -13,13 +15,23 @@ export async function installByLoop(
   plan: DiskPlan,
   wanted: Wanted,
   say: (step: string) => void,
+  unlocking: Unlocking,
 ): Promise<StagePlan> {
   closeSync(openSync(plan.path, "a", 0o600));
   truncateSync(plan.path, plan.diskSize);
-  const device = runProgram("losetup", ["--find", "--show", "--partscan", plan.path]).trim();
+  say("divide the file");
+  makeTable(plan.path, plan, true);
+  const devices: Device[] = [];
   try {
-    return await installOnDisk(linux, { ...plan, path: device }, wanted, say);
+    for (const partition of plan.partitions) {
+      const { start, size } = partition;
+      const piece = ["--offset", `${start}`, "--sizelimit", `${size}`];
+      const sectors = ["--sector-size", `${plan.sectorSize}`];
+      const args = ["--find", "--show", ...sectors, ...piece, plan.path];
+      devices.push({ partition, device: runProgram("losetup", args).trim() });
+    }
+    return await installOnDevices(linux, plan, devices, wanted, say, unlocking);
   } finally {
-    runProgram("losetup", ["--detach", device]);
+    for (const { device } of devices) runProgram("losetup", ["--detach", device]);
   }
 }

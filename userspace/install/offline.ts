@@ -12,21 +12,27 @@ import {
   mkdtempSync,
   openSync,
   readdirSync,
+  readSync,
   renameSync,
   rmSync,
   truncateSync,
   writeFileSync,
+  writeSync,
 } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import type { Linux } from "../../src/linux/linux.ts";
-import { sfdiskScript } from "../../src/model/disk-layout.ts";
+import { LUKS_RESERVE } from "../../src/model/encryption.ts";
 import { openExplicitHost } from "../deployment/explicit-host.ts";
 import type { StagePlan } from "../deployment/stage.ts";
 import { installContents, type Wanted } from "./contents.ts";
 import type { DiskPlan, PlannedPartition } from "./disk-plan.ts";
 import { formatExt4, formatFat } from "./file-systems.ts";
+import { encryptFile, type Unlocking } from "./luks.ts";
+import { makeTable } from "./partition-table.ts";
 import { runProgram } from "./programs.ts";
 import { SEAL_STAMP } from "./seal-stamp.ts";
+
+const CHUNK = 4 << 20;
 
 /**
  * Carries out a plan. The file gets its name when it is whole; one that was there is gone then.
@@ -36,6 +42,7 @@ export async function installOffline(
   plan: DiskPlan,
   wanted: Wanted,
   say: (step: string) => void,
+  { passphrase }: Unlocking,
 ): Promise<StagePlan> {
   const path = resolve(plan.path);
   const work = mkdtempSync(join(dirname(path), ".cfsboot-install-"));
@@ -44,7 +51,7 @@ export async function installOffline(
     const deployed = await fill(linux, places, plan, wanted, say);
     const file = join(work, "disk");
     say("write the file systems");
-    writeDisk(file, plan, places);
+    writeDisk(file, plan, places, passphrase);
     renameSync(file, path);
     return deployed;
   } finally {
@@ -70,10 +77,16 @@ function directoriesOf(work: string, { partitions }: DiskPlan): Place[] {
 async function fill(
   linux: Linux,
   places: readonly Place[],
-  { sealedLater, insecure, bootLoader, root: { fileSystemId: rootUuid } }: DiskPlan,
+  disk: DiskPlan,
   wanted: Wanted,
   say: (step: string) => void,
 ): Promise<StagePlan> {
+  const {
+    sealedLater,
+    insecure,
+    bootLoader,
+    root: { fileSystemId: rootUuid },
+  } = disk;
   const [root, esp, xbootldr] = (["root", "esp", "xbootldr"] as const).map(
     (role) => places.find(({ partition }) => partition.role === role)?.directory,
   );
@@ -108,13 +121,16 @@ async function fill(
   return plan;
 }
 
-function writeDisk(file: string, plan: DiskPlan, places: readonly Place[]): void {
-  const { diskSize, sectorSize, partitions } = plan;
+function writeDisk(
+  file: string,
+  plan: DiskPlan,
+  places: readonly Place[],
+  passphrase: Uint8Array | undefined,
+): void {
+  const { diskSize, sectorSize } = plan;
   writeFileSync(file, "", { mode: 0o600 });
   truncateSync(file, diskSize);
-  const uuids = partitions.map(({ partitionUuid }) => partitionUuid);
-  const script = sfdiskScript(partitions, uuids, sectorSize);
-  runProgram("sfdisk", ["--quiet", "--no-reread", "--no-tell-kernel", file], { input: script });
+  makeTable(file, plan, true);
   for (const { partition, directory } of places) {
     if (partition.fileSystem === "vfat") {
       formatFat(file, partition, sectorSize);
@@ -125,7 +141,9 @@ function writeDisk(file: string, plan: DiskPlan, places: readonly Place[]): void
       const env = { MTOOLS_SKIP_CHECK: "1" };
       runProgram("mcopy", ["-i", image, "-s", "-m", "-Q", ...names, "::/"], { env });
     } else {
-      formatExt4(file, partition, directory);
+      writeRoot(file, plan, partition, passphrase, (to, { start, size }) => {
+        formatExt4(to, { ...partition, start, size }, directory);
+      });
     }
   }
   const fd = openSync(file, "r+");
@@ -133,5 +151,47 @@ function writeDisk(file: string, plan: DiskPlan, places: readonly Place[]): void
     fsyncSync(fd);
   } finally {
     closeSync(fd);
+  }
+}
+
+/** Lets `write` make the root where it belongs, or encrypts what it has made in a file of its own. */
+function writeRoot(
+  file: string,
+  { encryption }: DiskPlan,
+  { start, size }: PlannedPartition,
+  passphrase: Uint8Array | undefined,
+  write: (file: string, place: { readonly start: number; readonly size: number }) => void,
+): void {
+  if (encryption === undefined) {
+    write(file, { start, size });
+    return;
+  }
+  if (passphrase === undefined) throw new Error("expected a passphrase");
+  const piece = `${file}.root`;
+  writeFileSync(piece, "", { mode: 0o600 });
+  truncateSync(piece, size);
+  write(piece, { start: 0, size: size - LUKS_RESERVE });
+  encryptFile(piece, encryption, passphrase);
+  copyInto(piece, file, start);
+  rmSync(piece);
+}
+
+/** Writes what is in one file into another one. */
+function copyInto(from: string, to: string, offset: number): void {
+  const source = openSync(from, "r");
+  const target = openSync(to, "r+");
+  try {
+    const buffer = Buffer.allocUnsafe(CHUNK);
+    for (let at = offset; ; ) {
+      const count = readSync(source, buffer);
+      if (count === 0) return;
+      for (let done = 0; done < count; ) {
+        done += writeSync(target, buffer, done, count - done, at + done);
+      }
+      at += count;
+    }
+  } finally {
+    closeSync(target);
+    closeSync(source);
   }
 }

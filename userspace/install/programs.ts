@@ -24,7 +24,7 @@ const PACKAGES: Readonly<Record<string, string>> = {
 
 export interface RunOptions {
   /** For its standard input. */
-  readonly input?: string;
+  readonly input?: string | Uint8Array;
   /** Exit statuses that are no errors besides 0. */
   readonly accept?: readonly number[];
   readonly env?: Readonly<Record<string, string>>;
