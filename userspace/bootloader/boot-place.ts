@@ -1,5 +1,6 @@
 /** Where boot files are: an open directory of the partition that the boot loader reads, and its paths. */
-import type { Fd } from "../../src/linux/linux.ts";
+import { emptyJournal } from "../../src/linux/journal.ts";
+import type { Fd, Linux } from "../../src/linux/linux.ts";
 
 export interface BootPlace {
   /** The directory below which everything is: the root of an ESP or XBOOTLDR partition, or `/boot`. */
@@ -12,6 +13,13 @@ export interface BootPlace {
   readonly prefix: string;
   /** Whether the boot loader may need the menu as a GRUB script, which is kept among the entries. */
   readonly script: boolean;
+  /** Whether it has a journal, which no boot loader replays, and may be frozen to empty that. */
+  readonly journaled: boolean;
+}
+
+/** After a change that the boot loader is to see: it replays no journal. */
+export function emptyJournalOf(linux: Linux, { directory, journaled }: BootPlace): void {
+  if (journaled) emptyJournal(linux, directory);
 }
 
 /** The directory of the entries, relative to the place. */
@@ -24,10 +32,12 @@ export const GRUB_SCRIPT = "cfsboot.cfg";
 
 /** What an ESP holds, for boot loaders that read the Boot Loader Specification from it. */
 export function espPlace(directory: Fd, path: string): BootPlace {
-  return { directory, path, kernels: "EFI/Linux", prefix: "/EFI/Linux/", script: false };
+  const kernels = "EFI/Linux";
+  return { directory, path, kernels, prefix: `/${kernels}/`, script: false, journaled: false };
 }
 
 /** What GRUB reads: `/boot`, `separate` if that is a file system of its own. */
 export function grubPlace(directory: Fd, path: string, separate: boolean): BootPlace {
-  return { directory, path, kernels: ".", prefix: separate ? "/" : "/boot/", script: true };
+  const prefix = separate ? "/" : "/boot/";
+  return { directory, path, kernels: ".", prefix, script: true, journaled: false };
 }

@@ -9,7 +9,7 @@ import { AT_SYMLINK_NOFOLLOW, S_IFDIR, S_IFMT, S_IFREG } from "../../src/linux/c
 import { replaceFile, withDirectory } from "../../src/linux/directories.ts";
 import { readFile } from "../../src/linux/files.ts";
 import { isErrno, type Linux } from "../../src/linux/linux.ts";
-import type { BootPlace } from "./boot-place.ts";
+import { type BootPlace, emptyJournalOf } from "./boot-place.ts";
 
 /** Where GRUB may be: Fedora's, and all others'. */
 const DIRECTORIES = ["grub2", "grub"];
@@ -56,6 +56,7 @@ export function changeGrubEnv(
   withDirectory(linux, place.directory, found.directory, (directory) =>
     replaceFile(linux, directory, NAME, changed, MODE),
   );
+  emptyJournalOf(linux, place);
   return true;
 }
 

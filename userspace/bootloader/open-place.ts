@@ -33,7 +33,8 @@ export function openPartition(
     const mount = readOnly
       ? mountReadOnly(linux, type, settings, attributes)
       : mountWritable(linux, type, settings, attributes, mountPoint);
-    return espPlace(mount, mountPoint ?? device.path);
+    const place = espPlace(mount, mountPoint ?? device.path);
+    return { ...place, journaled: type !== "vfat" };
   } catch (error) {
     throw new Error(`boot partition ${device.path}`, { cause: error });
   }

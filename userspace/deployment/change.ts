@@ -4,7 +4,7 @@ import type { Deployment, Machine } from "../../src/model/deployments.ts";
 import { afterMenuChange, grubCounter } from "../../src/model/grub-counter.ts";
 import { menuFiles, namesOfEntry } from "../../src/model/menu-files.ts";
 import type { MenuPlan } from "../../src/model/menu-plan.ts";
-import { ENTRIES, STAGED_ENTRIES } from "../bootloader/boot-place.ts";
+import { ENTRIES, emptyJournalOf, STAGED_ENTRIES } from "../bootloader/boot-place.ts";
 import { removeStagedEntries, replaceEntries } from "../bootloader/entries.ts";
 import { changeGrubEnv } from "../bootloader/grub-counter.ts";
 import type { Host } from "./host.ts";
@@ -27,6 +27,7 @@ export function changeMenu(host: Host, machine: Machine, { menu, dropped }: Menu
     first?.entry === undefined ? [] : menuFiles(menu, namesOfEntry(first.entry), undefined);
   for (const place of host.places.toReversed()) {
     replaceEntries(linux, place, ENTRIES, files);
+    emptyJournalOf(linux, place);
   }
   if (host.loader === "grub") {
     changeGrubEnv(linux, host.places[0], (env) => {

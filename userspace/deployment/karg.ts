@@ -4,7 +4,7 @@ import { type Origin, setOriginKargs } from "../../src/formats/origin.ts";
 import type { Deployment, Observation } from "../../src/model/deployments.ts";
 import { editKargs, type KargEdit } from "../../src/model/local-kargs.ts";
 import type { MenuEntry } from "../../src/model/menu-entry.ts";
-import { ENTRIES, STAGED_ENTRIES } from "../bootloader/boot-place.ts";
+import { ENTRIES, emptyJournalOf, STAGED_ENTRIES } from "../bootloader/boot-place.ts";
 import { replaceEntries } from "../bootloader/entries.ts";
 import type { Host } from "./host.ts";
 import { writeOrigin } from "./state.ts";
@@ -64,5 +64,6 @@ function rewrite(
   });
   for (const place of host.places.toReversed()) {
     replaceEntries(host.linux, place, path, files);
+    if (path === ENTRIES) emptyJournalOf(host.linux, place);
   }
 }

@@ -172,7 +172,8 @@ function openPlaces(
       separate === undefined
         ? openBelow(linux, sysroot, "boot")
         : openMounted(linux, separate, readOnly);
-    return { loader, places: [grubPlace(boot, `${SYSROOT}/boot`, separate !== undefined)] };
+    const place = grubPlace(boot, `${SYSROOT}/boot`, separate !== undefined);
+    return { loader, places: [{ ...place, journaled: true }] };
   }
   const partitions = findBootPartitions(listBlockDevices(), rootDevice(linux, mounts));
   // Where there is an extended boot loader partition, entries and kernels are there (Boot Loader Specification).
