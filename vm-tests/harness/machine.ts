@@ -57,19 +57,24 @@ class Base {
     return JSON.parse(readFileSync(this.#blob(digest), "utf8"));
   }
 
-  /** The initramfs, with one more file in it. */
-  changedInitramfs(text: string): TarFile {
+  /** The file of the image whose path is this. */
+  file(path: RegExp): { readonly path: string; readonly data: Buffer } {
     for (const { digest } of this.manifest.layers.toReversed()) {
       const layer = this.#blob(digest);
-      const names = execFileSync("tar", ["-tf", layer], { encoding: "utf8", maxBuffer: 1 << 28 });
-      const path = /^.*usr\/lib\/modules\/[^/]+\/initramfs\.img$/m.exec(names)?.[0];
-      if (path === undefined) continue;
-      const old = execFileSync("tar", ["-xOf", layer, path], { maxBuffer: 1 << 28 });
-      const gap = Buffer.alloc((4 - (old.length % 4)) % 4);
-      const data = Buffer.concat([old, gap, cpioArchive({ "etc/changed": text })]);
-      return { path: path.replace(/^\.\//, ""), data };
+      const run = (...options: string[]) =>
+        execFileSync("tar", [...options, "-f", layer], { maxBuffer: 1 << 28 });
+      const names = run("-t").toString().split("\n");
+      const name = names.find((one) => path.test(one));
+      if (name !== undefined) return { path: name.replace(/^\.\//, ""), data: run("-xO", name) };
     }
-    throw new Error("the image has no initramfs");
+    throw new Error(`the image has no ${path}`);
+  }
+
+  /** The initramfs, with more files in it. */
+  initramfsWith(files: Readonly<Record<string, string | Uint8Array>>): TarFile {
+    const { path, data } = this.file(/usr\/lib\/modules\/[^/]+\/initramfs\.img$/);
+    const gap = Buffer.alloc((4 - (data.length % 4)) % 4);
+    return { path, data: Buffer.concat([data, gap, cpioArchive(files)]) };
   }
 
   /** Publishes it with these files. Of its layers the registry has only this one. */
@@ -135,8 +140,11 @@ export async function newMachine(
     /** Makes a version what the machine follows, or what this tag of any image of the registry is. */
     publish: (version: string, files: readonly TarFile[], tag?: string) =>
       base.publish(registry, version, files, tag),
-    /** To be published: the kernel is another one then. */
-    changedInitramfs: (text: string) => base.changedInitramfs(text),
+    /** A file of the image that was installed. */
+    file: (path: RegExp) => base.file(path).data,
+    /** To be published: with it the kernel is another one. */
+    initramfsWith: (files: Readonly<Record<string, string | Uint8Array>>) =>
+      base.initramfsWith(files),
     requests: registry.requests,
     hardware,
     /** Until it is off. */

@@ -41,7 +41,7 @@ export interface Hardware {
   readonly persistent?: boolean;
   /** A file that gets all that is written to a persistent disk, as it is written (see `write-log.ts`). */
   readonly writeLog?: string;
-  /** More raw disk images, for `/dev/vdb` and so on; what is written to them is gone when the machine ends. */
+  /** More raw disk images, for `/dev/vdb` and so on. */
   readonly moreDisks?: readonly string[];
   readonly cpus?: number;
   /** Whether there is a network, 10.0.2.0/24, in which 10.0.2.2 is the loopback of this machine. */
@@ -263,7 +263,7 @@ export function qemuCommand(
     ...["-device", "virtio-blk-pci,drive=root"],
     ...(machine.moreDisks ?? []).flatMap((image, index) => [
       "-drive",
-      `file=${image},format=raw,if=none,id=disk${index},snapshot=on`,
+      `file=${image},format=raw,if=none,id=disk${index},snapshot=${machine.persistent ? "off" : "on"}`,
       ...["-device", `virtio-blk-pci,drive=disk${index}`],
     ]),
     ...networkArguments(machine),
