@@ -438,6 +438,18 @@ describe("rollback, pin, delete, gc", () => {
     expect(machine.names("sysroot/state/deploy")).toEqual([first, second].sort());
     expect(succeed(machine, "gc", "--dry-run")).toMatch(/^Dry run/);
   });
+
+  test("gc --dry-run counts the objects of what would be untagged", async () => {
+    const { machine } = await upgraded();
+    using _ = machine;
+    publish(machine, { version: "lost" });
+    succeed(machine, "upgrade");
+    rmSync(join(machine.path, "run/staged-deployment")); // as after a boot
+    const counts = /Objects: [1-9].*\nPruned .*/;
+    const [foretold] = counts.exec(succeed(machine, "gc", "--dry-run")) ?? [];
+    expect(foretold).toBeDefined();
+    expect(counts.exec(succeed(machine, "gc"))?.[0]).toBe(foretold);
+  });
 });
 
 describe("karg", () => {

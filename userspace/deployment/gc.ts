@@ -1,5 +1,6 @@
 /** Removes what no deployment needs: kernels, state directories, tags, and then objects of the repository. */
 import { isDigest } from "../../src/formats/oci.ts";
+import { tagRef } from "../../src/formats/oci-tag.ts";
 import { type BootGarbage, planGarbage } from "../../src/model/boot-gc.ts";
 import { type Machine, understand } from "../../src/model/deployments.ts";
 import { artifactName } from "../../src/model/menu-entry.ts";
@@ -8,7 +9,7 @@ import { removeStagedEntries } from "../bootloader/entries.ts";
 import { listKernels, removeKernel } from "../bootloader/kernels.ts";
 import { settleRewrites } from "../oci/commit.ts";
 import { listTags, tagImage, untagImage } from "../oci/image.ts";
-import { MANIFEST_PREFIX } from "../oci/streams.ts";
+import { MANIFEST_PREFIX, manifestContentId } from "../oci/streams.ts";
 import { collectGarbage, type GcResult } from "../repository/gc.ts";
 import type { Repository } from "../repository/repository.ts";
 import type { Host } from "./host.ts";
@@ -88,15 +89,19 @@ export function collect(
   });
 }
 
-/** What of the repository's objects would go, at least: what the plan untags still holds its own. Removes nothing. */
+/** What of the repository's objects would go once the plan is carried out. Removes nothing. */
 export function previewCollection(
   host: Host,
   repository: Repository,
   onWait?: () => void,
 ): GcResult {
   const garbage = planCollection(repository, understand(observe(host, repository).seen));
+  const { roots, ...more } = options(host, repository, garbage, onWait);
+  const tagged = garbage.tags.add.map(({ manifestDigest }) => manifestContentId(manifestDigest));
   return collectGarbage(repository, {
-    ...options(host, repository, garbage, onWait),
+    ...more,
+    roots: [...roots, ...tagged],
+    without: garbage.tags.remove.map(tagRef),
     dryRun: true,
   });
 }

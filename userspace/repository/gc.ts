@@ -3,7 +3,13 @@ import { type ByteString, fromText, toBytes } from "../../src/formats/bytestring
 import { AT_SYMLINK_NOFOLLOW, S_IFMT, S_IFREG } from "../../src/linux/constants.ts";
 import { isErrno, type Statx } from "../../src/linux/linux.ts";
 import type { DigestSet } from "../../src/model/digest-set.ts";
-import { deadEntries, findLive, findRoots, type LinkKind } from "../../src/model/liveness.ts";
+import {
+  deadEntries,
+  findLive,
+  findRoots,
+  type LinkKind,
+  type Links,
+} from "../../src/model/liveness.ts";
 import { listObjects, objectDirectories, objectReader, readLinks } from "./contents.ts";
 import { RepositoryError } from "./errors.ts";
 import { objectFile } from "./layout.ts";
@@ -15,6 +21,8 @@ export interface GcOptions {
   readonly dryRun?: boolean;
   /** Names of streams and images that are kept, with all that they need, as if a reference led to them. */
   readonly roots?: readonly string[];
+  /** References to streams that are passed over, by their paths below `refs/`: what would be if they were not there. */
+  readonly without?: readonly string[];
   /** Called first, when nobody else has the repository open; not for a dry run. */
   readonly prepare?: () => void;
   /** Called once if another process uses the repository and must be waited for. */
@@ -50,10 +58,13 @@ export function collectGarbage(repository: Repository, options: GcOptions = {}):
   return repository.exclusively(collect, onWait);
 }
 
-function sweep(repository: Repository, { dryRun = false, roots = [] }: GcOptions): GcResult {
+function sweep(
+  repository: Repository,
+  { dryRun = false, roots = [], without = [] }: GcOptions,
+): GcResult {
   const { files } = repository;
   const { linux } = files.platform;
-  const links = readLinks(files);
+  const links = withoutRefs(readLinks(files), new Set(without.map(fromText)));
   const more = roots.map(fromText);
   for (const [i, name] of more.entries()) {
     if (links.streams.entries.has(name) || links.images.entries.has(name)) continue;
@@ -91,6 +102,11 @@ function sweep(repository: Repository, { dryRun = false, roots = [] }: GcOptions
     imagesPruned: dead.images.length,
     streamsPruned: dead.streams.length,
   };
+}
+
+function withoutRefs(links: Links, names: ReadonlySet<ByteString>): Links {
+  const refs = links.streams.refs.filter(({ name }) => !names.has(name));
+  return { ...links, streams: { ...links.streams, refs } };
 }
 
 function removeEntries(
