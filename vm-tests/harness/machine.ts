@@ -15,7 +15,7 @@ import { CACHE } from "./cache.ts";
 import { cpioArchive } from "./cpio.ts";
 import type { Checks } from "./guest.ts";
 import { FOLLOWED, type Installation, machineDisk } from "./install.ts";
-import { boot, newVariables } from "./qemu.ts";
+import { boot, type Hardware, newVariables } from "./qemu.ts";
 import type { Say } from "./systems.ts";
 
 const MANIFEST = "application/vnd.oci.image.manifest.v1+json";
@@ -136,7 +136,8 @@ export async function newMachine(
       rmSync(scratch, { recursive: true, force: true });
     },
     ...BOOT[installation.loader],
-    disk,
+    /** A directory that goes with the machine. */
+    scratch,
     /** Makes a version what the machine follows, or what this tag of any image of the registry is. */
     publish: (version: string, files: readonly TarFile[], tag?: string) =>
       base.publish(registry, version, files, tag),
@@ -148,9 +149,13 @@ export async function newMachine(
     requests: registry.requests,
     hardware,
     /** Until it is off. */
-    boot: (checks?: Checks, onConsole?: (line: string) => void) =>
+    boot: (
+      checks?: Checks,
+      onConsole?: (line: string) => void,
+      changed: Pick<Hardware, "moreDisks"> = {},
+    ) =>
       boot({
-        ...hardware,
+        ...{ ...hardware, ...changed },
         name: `${name}-${++boots}`,
         ...(checks === undefined ? {} : { checks }),
         ...(onConsole === undefined ? {} : { onConsole }),
