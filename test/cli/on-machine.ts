@@ -13,8 +13,9 @@ export interface Outcome {
 }
 
 /** The options that name the machine. */
-export function optionsOf({ path, running }: TestMachine): string[] {
-  const options = ["--sysroot", join(path, "sysroot"), "--boot", join(path, "esp")];
+export function optionsOf({ path, running, loader }: TestMachine): string[] {
+  const places = ["--sysroot", join(path, "sysroot"), "--boot", join(path, "esp")];
+  const options = [...places, "--loader", loader];
   if (running === undefined) return options;
   const run = ["--run", join(path, "run"), "--etc", join(path, "root/etc")];
   // the repository has no fs-verity

@@ -189,3 +189,13 @@ test("what was not booted by composefs has nothing to tell, and that is no error
     cfsboot: { deployments: [], warnings: [expect.stringContaining("no deployments")] },
   });
 });
+
+test("a GRUB that reads the ESP as systemd-boot does is called as bootc calls it, and counts no boots", async () => {
+  using other = new TestMachine("grub-cc");
+  await other.stage({ version: "13" }, { counted: false });
+  other.boot();
+  await other.stage({ version: "13.1" });
+  const host = JSON.parse(succeed(other, "status", "--json")) as HostStatus;
+  expect(host.status.booted?.composefs.bootloader).toBe("grub-cc");
+  expect(host.cfsboot.deployments[0]).toMatchObject({ slot: "staged", tries: null });
+});

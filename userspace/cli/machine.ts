@@ -1,5 +1,6 @@
 /** What all commands share that are about a machine's deployments. */
 import { type Command, Option } from "commander";
+import { LOADERS } from "../../src/model/loader.ts";
 import type { MachineEtc } from "../deployment/conf.ts";
 import type { Host, Loader } from "../deployment/host.ts";
 import type { Repository } from "../repository/repository.ts";
@@ -39,7 +40,7 @@ export function machineOptions(command: Command): Command {
     ).argParser((path: string, others: readonly string[] = []) => [...others, path]),
     new Option("--run <directory>", "its /run/composefs; without it nothing can be staged there"),
     new Option("--etc <directory>", "its /etc (default: that of the state of what runs there)"),
-    new Option("--loader <name>", "its boot loader").choices(["systemd-boot", "grub"]),
+    new Option("--loader <name>", "its boot loader").choices(LOADERS),
     new Option("--running <id>", "what runs there; with a ? before it if without fs-verity"),
   ];
   for (const option of options) command.addOption(option.helpGroup(GROUP));
@@ -111,9 +112,24 @@ async function withRunning<T>(
   const { openRepository } = await import("../repository/repository.ts");
   const { linux } = await import("../linux.ts");
   const wait = () => process.stderr.write("waiting for another process that changes deployments\n");
-  using open = openHost(linux, purpose === "look" ? "read" : "write", wait);
+  const name = "/sysroot/composefs";
+  using open = await asUser(() => openHost(linux, purpose === "look" ? "read" : "write", wait));
   const { host, repositoryPath, readOnly } = open;
-  using repository = openRepository(repositoryPath, { onWait: waiting("/sysroot/composefs") });
+  using repository = await asUser(() =>
+    openRepository(repositoryPath, { name, onWait: waiting(name) }),
+  );
   const etc = { dirfd: AT_FDCWD, path: "/etc", name: "/etc" };
   return await action({ host, repository, etc, live: true, readOnly });
+}
+
+/** Who is not root, and may not, is told so. */
+async function asUser<T>(open: () => T): Promise<T> {
+  const { isErrno } = await import("../../src/linux/linux.ts");
+  const { HintedError } = await import("../../src/linux/hint.ts");
+  try {
+    return open();
+  } catch (error) {
+    if (process.geteuid?.() === 0 || !isErrno(error, "EACCES", "EPERM")) throw error;
+    throw new HintedError("only root can see the deployments", "sudo cfsboot …", { cause: error });
+  }
 }

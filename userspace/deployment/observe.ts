@@ -78,7 +78,7 @@ function readRecord({ linux, run }: Host, warnings: string[]): Observation["reco
 
 /** Entries as the boot loader shows them. */
 export function sorted(entries: readonly MenuEntry[], loader: Loader): MenuEntry[] {
-  const compare = loader === "grub" ? compareGrub : compareSystemdBoot;
+  const compare = loader === "systemd-boot" ? compareSystemdBoot : compareGrub;
   const position = ({ fileName, bls }: MenuEntry) => ({ ...bls, fileName });
   return entries.toSorted((a, b) => compare(position(a), position(b)));
 }

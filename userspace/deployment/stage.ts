@@ -30,6 +30,7 @@ import type { Machine } from "../../src/model/deployments.ts";
 import { seeThrough } from "../../src/model/etc/see-through.ts";
 import type { EtcDirectory, FoundDirectory } from "../../src/model/etc/tree.ts";
 import { composefsArgument, nextOptions } from "../../src/model/kargs.ts";
+import { countsBoots } from "../../src/model/loader.ts";
 import { artifactName } from "../../src/model/menu-entry.ts";
 import { menuFiles } from "../../src/model/menu-files.ts";
 import { type MenuPlan, planNew } from "../../src/model/menu-plan.ts";
@@ -63,7 +64,7 @@ export interface StageRequest {
   readonly keep: number;
   /** Only downloaded: it is not finalized before it is unlocked. */
   readonly locked: boolean;
-  /** Whether its boots are counted until one of them went well. */
+  /** Whether its boots are counted until one of them went well, if the boot loader can. */
   readonly counted: boolean;
   /** The kernel's arguments where no deployment runs that has some. */
   readonly options?: string;
@@ -166,7 +167,7 @@ export function planStage(
     etc: seeThrough(imageEtc(repository, tree)).tree,
     pristine: present && imageEtc(repository, present),
     menu: planNew(machine, id, request.keep),
-    tries: request.counted ? TRIES : undefined,
+    tries: request.counted && countsBoots(host.loader) ? TRIES : undefined,
     locked: request.locked,
     findings,
   };

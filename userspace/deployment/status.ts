@@ -22,6 +22,7 @@ const VERSION = "org.opencontainers.image.version";
 const LOADER_NAMES: Readonly<Record<Loader, BootLoaderName>> = {
   "systemd-boot": "systemd",
   grub: "grub",
+  "grub-cc": "grub-cc",
 };
 
 /** What the machine's directories do not say. */

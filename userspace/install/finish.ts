@@ -8,7 +8,8 @@ const FITRIM = 0xc0185879;
 const FSTRIM_RANGE = { size: 24, length: 8 };
 
 /**
- * Trims a file system and empties its journal. What a file system cannot do is left out. `directory` is one of its directories, open for reading.
+ * Trims a file system and empties its journal. What a file system cannot do is left out. `directory` is one of its
+ * directories, open for reading.
  */
 export function finishFileSystem(linux: Linux, directory: Fd): void {
   linux.syncfs(directory);
