@@ -1,7 +1,7 @@
 /** `cfsboot upgrade`, `switch`, `finalize-staged` and what follows, as they are shipped. */
 import { spawnSync } from "node:child_process";
-import { mkdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { beforeEach, describe, expect, test } from "vitest";
 import { linux } from "../../userspace/linux.ts";
 import { untagImage } from "../../userspace/oci/image.ts";
@@ -571,9 +571,13 @@ describe("edit", () => {
     expect(edit(machine, "s/:os/:x/; s/bootOrder: default/bootOrder: rollback/").stderr).toContain(
       "invalid state transition",
     );
-    expect(edit(machine, "s/bootOrder: .*/bootOrder: never/").stderr).toContain(
-      "what was edited: spec.bootOrder: expected default or rollback",
-    );
+    const { stderr } = edit(machine, "s/bootOrder: .*/bootOrder: never/");
+    const kept = /(\/\S+host\.yaml): spec\.bootOrder: expected default or rollback/.exec(
+      stderr,
+    )?.[1];
+    expect(kept, stderr).toBeDefined();
+    expect(readFileSync(kept!, "utf8")).toContain("bootOrder: never");
+    rmSync(dirname(kept!), { recursive: true });
     const file = join(machine.path, "host.yaml");
     writeFileSync(file, "spec:\n  image:\n    image: x\n    transport: pigeon\n");
     expect(fail(machine, "edit", "-f", file)).toContain(

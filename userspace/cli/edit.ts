@@ -1,6 +1,6 @@
 /** `cfsboot edit` */
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Command } from "commander";
@@ -65,33 +65,32 @@ async function edit(flags: Flags): Promise<void> {
 }
 
 async function fromFile(path: string): Promise<HostSpec> {
-  const text = Buffer.from(await readInput(path)).toString("utf8");
-  return parse(text, inputName(path));
-}
-
-async function parse(text: string, name: string): Promise<HostSpec> {
   const { parseSpec } = await import("../../src/model/host-spec.ts");
   const yaml = await import("yaml");
+  const text = Buffer.from(await readInput(path)).toString("utf8");
   try {
     return parseSpec(yaml.parse(text));
   } catch (error) {
-    throw new Error(name, { cause: error });
+    throw new Error(inputName(path), { cause: error });
   }
 }
 
-/** Shows the document in the editor of the one who runs this, and reads it when that is left. */
+/**
+ * Shows the document in the editor of the one who runs this, and reads it when that is left. What cannot be read stays in
+ * its file, which the error names.
+ */
 async function inEditor({ apiVersion, kind, metadata, spec }: HostStatus): Promise<HostSpec> {
   const { stringify } = await import("yaml");
   const directory = mkdtempSync(join(tmpdir(), "cfsboot-edit-"));
-  try {
-    const path = join(directory, "host.yaml");
-    writeFileSync(path, stringify({ apiVersion, kind, metadata, spec }));
-    const editor = process.env.VISUAL || process.env.EDITOR || "vi";
-    const run = spawnSync("sh", ["-c", `${editor} "$1"`, "sh", path], { stdio: "inherit" });
-    if (run.error !== undefined) throw new Error(`run ${editor}`, { cause: run.error });
-    if (run.status !== 0) throw new Error(`${editor} has failed: nothing is changed`);
-    return await parse(readFileSync(path, "utf8"), "what was edited");
-  } finally {
+  const path = join(directory, "host.yaml");
+  writeFileSync(path, stringify({ apiVersion, kind, metadata, spec }));
+  const editor = process.env.VISUAL || process.env.EDITOR || "vi";
+  const run = spawnSync("sh", ["-c", `${editor} "$1"`, "sh", path], { stdio: "inherit" });
+  if (run.error !== undefined || run.status !== 0) {
     rmSync(directory, { recursive: true });
+    throw new Error(`${editor} has failed: nothing is changed`, { cause: run.error });
   }
+  const edited = await fromFile(path);
+  rmSync(directory, { recursive: true });
+  return edited;
 }
