@@ -135,6 +135,13 @@ test("upgrade, finalize, rollback, pin and karg of the machine itself", async (c
   expect(enterAs("65534", machine, first, "status", "--format", "humanreadable").stdout).toMatch(
     /^● Booted composefs\n {12}Commit: [0-9a-f]{64}\n\nonly root /,
   );
+  for (const command of [["karg", "list"], ["diff"], ["gc", "--dry-run"]]) {
+    expect(enterAs("65534", machine, first, ...command)).toMatchObject({
+      status: 1,
+      stderr:
+        "cfsboot: error: only root can see the deployments: openat /sysroot/composefs: Permission denied\nhint: sudo cfsboot …\n",
+    });
+  }
   expect(enterAs("65534", machine, first, "rollback")).toMatchObject({
     status: 1,
     stderr: expect.stringContaining("only root may change what is booted"),

@@ -54,6 +54,14 @@ export function isInternal(error: unknown): boolean {
   );
 }
 
+/** Whether it is for want of rights. */
+export function isForbidden(error: unknown): boolean {
+  return chain(error).some((link) => {
+    const { code } = link instanceof Error ? (link as NodeJS.ErrnoException) : {};
+    return code === "EACCES" || code === "EPERM";
+  });
+}
+
 function chain(error: unknown): unknown[] {
   const links: unknown[] = [];
   for (let link = error; link !== undefined && links.length < MAX_CAUSES; ) {

@@ -1,10 +1,9 @@
 /** What all commands share that are about a machine's deployments. */
 import { type Command, Option } from "commander";
-import { LOADERS } from "../../src/model/loader.ts";
 import type { MachineEtc } from "../deployment/conf.ts";
 import type { Host, Loader } from "../deployment/host.ts";
 import type { Repository } from "../repository/repository.ts";
-import { UsageError } from "./errors.ts";
+import { isForbidden, UsageError } from "./errors.ts";
 import { waiting } from "./repository.ts";
 
 /** Where the machine is; nothing: it is the one that runs. */
@@ -40,7 +39,7 @@ export function machineOptions(command: Command): Command {
     ).argParser((path: string, others: readonly string[] = []) => [...others, path]),
     new Option("--run <directory>", "its /run/composefs; without it nothing can be staged there"),
     new Option("--etc <directory>", "its /etc (default: that of the state of what runs there)"),
-    new Option("--loader <name>", "its boot loader").choices(LOADERS),
+    new Option("--loader <name>", "its boot loader").choices(["systemd-boot", "grub"]),
     new Option("--running <id>", "what runs there; with a ? before it if without fs-verity"),
   ];
   for (const option of options) command.addOption(option.helpGroup(GROUP));
@@ -124,12 +123,11 @@ async function withRunning<T>(
 
 /** Who is not root, and may not, is told so. */
 async function asUser<T>(open: () => T): Promise<T> {
-  const { isErrno } = await import("../../src/linux/linux.ts");
   const { HintedError } = await import("../../src/linux/hint.ts");
   try {
     return open();
   } catch (error) {
-    if (process.geteuid?.() === 0 || !isErrno(error, "EACCES", "EPERM")) throw error;
+    if (process.geteuid?.() === 0 || !isForbidden(error)) throw error;
     throw new HintedError("only root can see the deployments", "sudo cfsboot …", { cause: error });
   }
 }

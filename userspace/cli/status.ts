@@ -1,8 +1,7 @@
 /** `cfsboot status` */
 import { type Command, InvalidArgumentError, Option } from "commander";
-import { isErrno } from "../../src/linux/linux.ts";
 import type { HostStatus } from "../../src/model/host-status.ts";
-import { describeError } from "./errors.ts";
+import { describeError, isForbidden } from "./errors.ts";
 import { addExamples } from "./example.ts";
 import { type MachineFlags, machineOptions, withMachine } from "./machine.ts";
 
@@ -67,17 +66,13 @@ async function lookAt(flags: MachineFlags): Promise<HostStatus> {
     if (error instanceof NotDeployedError) return unknownHostStatus([error.message]);
     if (flags.sysroot !== undefined || !isForbidden(error)) throw error;
     const { running } = requireRunning((await import("../linux.ts")).linux);
-    const why = `only root can see the rest: ${describeError(error).message}`;
+    const why = `only root can see the rest: ${describeError(firstCause(error)).message}`;
     return runningHostStatus(running, [why]);
   }
 }
 
-/** Whether it is for want of rights. */
-function isForbidden(error: unknown): boolean {
-  for (let at = error; at instanceof Error; at = at.cause) {
-    if (isErrno(at, "EACCES", "EPERM")) return true;
-  }
-  return false;
+function firstCause(error: unknown): unknown {
+  return error instanceof Error && error.cause !== undefined ? firstCause(error.cause) : error;
 }
 
 async function print(host: HostStatus, format: Format, verbose: boolean): Promise<string> {

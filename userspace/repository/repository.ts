@@ -21,7 +21,7 @@ import {
   ST_RDONLY,
   W_OK,
 } from "../../src/linux/constants.ts";
-import { type Fd, isErrno } from "../../src/linux/linux.ts";
+import { type Fd, isErrno, LinuxError } from "../../src/linux/linux.ts";
 import { isProblem, RepositoryError } from "./errors.ts";
 import { resolveImage } from "./images.ts";
 import {
@@ -70,6 +70,8 @@ export interface OpenOptions {
   readonly damagedMetadata?: boolean;
   /** Fail if the repository has another hash. */
   readonly hash?: HashName;
+  /** What it is called in messages, where its path means nothing to people. */
+  readonly name?: string;
   /** Called once, before blocking, if another process holds the exclusive lock. */
   readonly onWait?: () => void;
   /** For tests. */
@@ -119,44 +121,46 @@ export interface RepositoryFiles {
 export function openRepository(path: string, options: OpenOptions = {}): Repository {
   const platform = options.platform ?? nodePlatform;
   const { linux } = platform;
+  const { name = path } = options;
   let root: Fd;
   try {
     root = linux.openat(AT_FDCWD, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   } catch (error) {
-    if (!isErrno(error, "ENOENT", "ENOTDIR")) throw error;
-    throw noRepository(path);
+    if (isErrno(error, "ENOENT", "ENOTDIR")) throw noRepository(name);
+    if (!(error instanceof LinuxError)) throw error;
+    throw new LinuxError(error.errno, error.code, error.description, error.syscall, name);
   }
   try {
     lockShared(linux, root, options.onWait);
     const load = options.damagedMetadata ? loadDamagedMetadata : loadMetadata;
     const stored = load(platform, root);
-    if (stored === undefined) throw noRepository(path);
+    if (stored === undefined) throw noRepository(name);
     const { hash } = stored.metadata;
     if (options.hash !== undefined && options.hash !== hash) {
       throw new RepositoryError(
         "mismatch",
-        `repository ${path} has ${hash}, ${options.hash} was asked for`,
+        `repository ${name} has ${hash}, ${options.hash} was asked for`,
       );
     }
     if (options.requireVerity && (options.insecure || !stored.secure)) {
-      throw new RepositoryError("no-verity", `repository ${path} does not enforce fs-verity`, {
-        hint: `cfsboot repo seal --repo ${path}`,
+      throw new RepositoryError("no-verity", `repository ${name} does not enforce fs-verity`, {
+        hint: `cfsboot repo seal --repo ${name}`,
       });
     }
     const insecure = (options.insecure ?? false) || !stored.secure;
-    return new Repository(platform, path, root, stored, insecure);
+    return new Repository(platform, name, root, stored, insecure);
   } catch (error) {
     linux.close(root);
     if (isProblem(error, "bad-metadata")) {
-      throw new RepositoryError("bad-metadata", `repository ${path}`, {
+      throw new RepositoryError("bad-metadata", `repository ${name}`, {
         cause: error,
         hint: options.damagedMetadata
-          ? `cfsboot repo init --reset-metadata --repo ${path}`
-          : `cfsboot repo fsck --repair --repo ${path}`,
+          ? `cfsboot repo init --reset-metadata --repo ${name}`
+          : `cfsboot repo fsck --repair --repo ${name}`,
       });
     }
     if (isProblem(error, "unsupported")) {
-      throw new RepositoryError("unsupported", `repository ${path}`, { cause: error });
+      throw new RepositoryError("unsupported", `repository ${name}`, { cause: error });
     }
     throw error;
   }
