@@ -1,5 +1,6 @@
 /** What all commands share that are about a machine's deployments. */
 import { type Command, Option } from "commander";
+import { LOADERS } from "../../src/model/loader.ts";
 import type { MachineEtc } from "../deployment/conf.ts";
 import type { Host, Loader } from "../deployment/host.ts";
 import type { Repository } from "../repository/repository.ts";
@@ -39,7 +40,7 @@ export function machineOptions(command: Command): Command {
     ).argParser((path: string, others: readonly string[] = []) => [...others, path]),
     new Option("--run <directory>", "its /run/composefs; without it nothing can be staged there"),
     new Option("--etc <directory>", "its /etc (default: that of the state of what runs there)"),
-    new Option("--loader <name>", "its boot loader").choices(["systemd-boot", "grub"]),
+    new Option("--loader <name>", "its boot loader").choices(LOADERS),
     new Option("--running <id>", "what runs there; with a ? before it if without fs-verity"),
   ];
   for (const option of options) command.addOption(option.helpGroup(GROUP));
