@@ -84,7 +84,8 @@ export function createFile(
 }
 
 /**
- * Writes a file in place of an older one, durably, in one atomic step. Until then it is called `NAME.cfsboot-tmp`; one
+ * Writes a file in place of an older one, durably, in one atomic step. It is synced once more by its new name: vfat keeps
+ * where a name leads with the file, not with the directory. Until then it is called `NAME.cfsboot-tmp`; one
  * that was left there is overwritten, so nobody else may write the same file at the same time.
  */
 export function replaceFile(
@@ -104,10 +105,11 @@ export function replaceFile(
   try {
     writeAll(linux, fd, data);
     linux.fsync(fd);
+    linux.renameat2(directory, temporary, directory, name, 0);
+    linux.fsync(fd);
   } finally {
     linux.close(fd);
   }
-  linux.renameat2(directory, temporary, directory, name, 0);
   linux.fsync(directory);
 }
 

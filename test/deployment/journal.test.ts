@@ -22,6 +22,10 @@ function journaled(host: Host, calls: string[]): Host {
       linux.renameat2(...args);
       if (`${args[3]}`.endsWith("entries") || args[3] === "grubenv") calls.push(`${args[3]}`);
     },
+    unlinkat(...args) {
+      linux.unlinkat(...args);
+      if (`${args[1]}`.startsWith("entries.cfsboot-tmp")) calls.push("old entries are removed");
+    },
     ioctlValue(fd, request, argument) {
       if (fd !== host.places[0].directory) return linux.ioctlValue(fd, request, argument);
       calls.push(IOCTLS[request] ?? `${request}`);
@@ -31,7 +35,7 @@ function journaled(host: Host, calls: string[]): Host {
   return { ...host, linux: recording, places: [{ ...host.places[0], journaled: true }] };
 }
 
-test("whatever changes the menu or GRUB's variables empties the journal of /boot after it", async () => {
+test("whatever changes the menu or GRUB's variables empties the journal of /boot after it, before the old menu goes", async () => {
   using machine = new TestMachine("grub");
   mkdirSync(join(machine.path, "esp/grub"));
   await machine.stage({ version: "1", kernel: "first" }, { counted: false });
@@ -44,7 +48,7 @@ test("whatever changes the menu or GRUB's variables empties the journal of /boot
     return calls.map((name) => name.slice(name.lastIndexOf("/") + 1));
   };
   const frozen = ["freeze", "thaw"];
-  const menu = ["entries", ...frozen];
+  const menu = ["entries", ...frozen, "old entries are removed"];
   const finalized = run((host) =>
     machine.with((_host, repository) => {
       const etc = {

@@ -1,10 +1,17 @@
 /** What a power failure may leave: the rules, each where it matters. */
 import { expect, test } from "vitest";
 import { fromText, toBytes } from "../../src/formats/bytestring.ts";
-import { AT_FDCWD, O_CREAT, O_RDONLY, O_WRONLY } from "../../src/linux/constants.ts";
+import {
+  AT_FDCWD,
+  O_CREAT,
+  O_RDONLY,
+  O_WRONLY,
+  RENAME_EXCHANGE,
+} from "../../src/linux/constants.ts";
 import { replaceFile } from "../../src/linux/directories.ts";
 import { readFile, writeAll } from "../../src/linux/files.ts";
 import { isErrno } from "../../src/linux/linux.ts";
+import { settleNames } from "../../userspace/bootloader/discard.ts";
 import { PowerFailure } from "./crash.ts";
 import { type Change, Disk, type FileSystemKind } from "./disk.ts";
 import { ModelLinux, putFile } from "./linux.ts";
@@ -91,7 +98,7 @@ test("a name is lost until its directory is synced, whatever of its file was", (
 
 test.each([
   ["journaled", [`${NEW} | -`, `${NEW} | ${NEW}`, `${OLD} | -`]],
-  ["fat", [`${NEW} | -`, `${NEW} | ${NEW}`, `${OLD} | -`, `${OLD} | ${NEW}`]],
+  ["fat", [NEW, OLD].flatMap((file) => [`${file} | `, `${file} | -`, `${file} | ${NEW}`])],
 ] as const)("%s: changes of names in one directory", (kind, expected) => {
   const left = leftBy(kind, (linux, root) => {
     for (const name of ["one", "two"]) {
@@ -107,13 +114,77 @@ test.each([
 });
 
 test("an exchange across directories is kept or lost as a whole", () => {
-  const left = leftBy("fat", (linux, root) => {
+  const left = leftBy("journaled", (linux, root) => {
     linux.mkdirat(root, "d", 0o755);
     putFile(linux, "/x/d/new", NEW);
     linux.syncfs(root);
     const directory = linux.openat(root, "d", O_RDONLY);
-    linux.renameat2(root, "file", directory, "new", 2);
+    linux.renameat2(root, "file", directory, "new", RENAME_EXCHANGE);
     linux.renameat2(directory, "new", root, "other", 0);
   });
   expect(left).toEqual([`${NEW} | -`, `${NEW} | ${OLD}`, `${OLD} | -`]);
+});
+
+/** Makes `/x/other` beside `/x/file`, durably, and goes on. */
+function withOther(action: (linux: ModelLinux, root: number) => void) {
+  return leftBy("fat", (linux, root) => {
+    const fd = linux.openat(root, "other", O_CREAT | O_WRONLY, 0o644);
+    writeAll(linux, fd, bytes(NEW));
+    linux.fsync(fd);
+    linux.fsync(root);
+    action(linux, root);
+  });
+}
+
+test("FAT: of an exchange each name is kept or lost by itself, so that both lead to one file", () => {
+  const left = withOther((linux, root) =>
+    linux.renameat2(root, "file", root, "other", RENAME_EXCHANGE),
+  );
+  const both = [NEW, OLD].flatMap((file) => [NEW, OLD].map((other) => `${file} | ${other}`));
+  expect(left).toEqual(expect.arrayContaining(both));
+});
+
+test.each([
+  ["fsync of the directory", (linux: ModelLinux, root: number) => linux.fsync(root), false],
+  ["syncfs", (linux: ModelLinux, root: number) => linux.syncfs(root), false],
+  ["both", settleNames, true],
+] as const)("FAT: %s makes an exchange durable, or not", (_name, sync, durable) => {
+  const disk = new Disk();
+  disk.addFileSystem("x", "fat");
+  const linux = new ModelLinux(disk);
+  for (const [name, content] of [
+    ["file", OLD],
+    ["other", NEW],
+  ] as const) {
+    putFile(linux, `/x/${name}`, content);
+  }
+  const failure = new PowerFailure(disk);
+  linux.onChange = (change) => failure.advance(change);
+  const root = linux.openat(AT_FDCWD, "/x", O_RDONLY);
+  linux.renameat2(root, "file", root, "other", RENAME_EXCHANGE);
+  sync(linux, root);
+  const left = new Set([...failure.states()].map((it) => contentOf(new ModelLinux(it), "file")));
+  expect([...left].sort()).toEqual(durable ? [NEW] : [NEW, OLD]);
+});
+
+test("FAT: a removed file that comes back is no one's to remove, once another one was made", () => {
+  const removed = (between: (linux: ModelLinux, root: number) => void): string[] => {
+    const disk = new Disk();
+    disk.addFileSystem("x", "fat");
+    const linux = new ModelLinux(disk);
+    putFile(linux, "/x/file", OLD);
+    const failure = new PowerFailure(disk);
+    linux.onChange = (change) => failure.advance(change);
+    const root = linux.openat(AT_FDCWD, "/x", O_RDONLY);
+    linux.unlinkat(root, "file", 0);
+    between(linux, root);
+    linux.mkdirat(root, "other", 0o755);
+    return [...failure.states()].flatMap((state) => {
+      const next = new ModelLinux(state);
+      if (contentOf(next, "file") !== "-") next.unlinkat(AT_FDCWD, "/x/file", 0);
+      return next.damage;
+    });
+  };
+  expect(removed(() => {})).toContain("x: removes file, which other files are in");
+  expect(removed((linux, root) => linux.fsync(root))).toEqual([]);
 });

@@ -10,8 +10,7 @@
  * - One call changes names atomically: a link, an unlink, a rename, a replacement, an exchange is kept as a whole or lost
  *   as a whole, also where it concerns two directories.
  * - Changes of names that are not durable may be lost. On a journaled file system a change survives only if all earlier ones in
- *   the same directory do; changes in different directories survive or not independently of each other. On FAT a change survives
- *   only if all earlier ones of the same name do; those of different names are independent, even in the same directory.
+ *   the same directory do; changes in different directories survive or not independently of each other.
  * - A new inode is there, empty and with its first attributes, if a name of it is. What a symbolic link says is of its name.
  * - Of content that is not durable the file has what it had before (a new one nothing), the first half of it, or all of it; on
  *   FAT it may have its length, and zeros in it (elsewhere a file grows when its content is written: ext4 with `data=ordered`,
@@ -19,11 +18,40 @@
  *   Attributes that are not durable are as before or as they were set. Neither has an order with anything else: a name may survive
  *   where the content of the file has not.
  * - What is in memory (`/run`) is gone.
+ *
+ * On FAT, as Linux writes it (`fs/fat/namei_vfat.c`), less is atomic, and less is durable:
+ *
+ * - Each name changes by itself, and may or may not survive alone; only changes of one name are in their order.
+ * - A rename is three changes: the new name is there, and leads to nothing (an empty file or directory); it leads to the
+ *   file; the old name is gone. A replacement is the latter two, an exchange one for each of the two names. So a file may
+ *   have two names.
+ * - Where a renamed name leads is written with the file: `fsync` of the file makes it durable, not `fsync` of the directory.
+ * - `syncfs` leaves all in the disk's cache; an `fsync` of anything on the file system after it makes it durable.
+ * - A file that was removed gives its room to new ones at once. If its name comes back, because that it went was not durable
+ *   before the next file was made, then it leads to what others have written there, and removing it damages them.
  */
 import type { ByteString } from "../../src/formats/bytestring.ts";
-import type { Body, Change, Disk, FileSystem, Ino } from "./disk.ts";
+import { S_IFMT } from "../../src/linux/constants.ts";
+import {
+  type Body,
+  type Change,
+  type Disk,
+  type FileSystem,
+  type Ino,
+  type NameChange,
+  newBody,
+} from "./disk.ts";
 
-type Names = Extract<Change, { type: "names" }>;
+/** Changes of names that survive, or not, together. */
+interface Names {
+  readonly type: "names";
+  readonly fs: FileSystem;
+  readonly changes: readonly NameChange[];
+  /** What `fsync` of makes it durable. */
+  readonly by: readonly Ino[];
+  /** On FAT: what it takes the last name from. */
+  readonly frees?: Ino | undefined;
+}
 
 const FATES = ["new", "old", "content lost", "half", "zeros"] as const;
 
@@ -44,11 +72,20 @@ export class PowerFailure {
   /** Changes of names that are not durable, in their order. */
   #names: Names[] = [];
   readonly #bodies = new Map<Ino, Body>();
+  /** As it is while the power is on. */
+  readonly #present: Disk;
+  /** What is in the cache of a disk that holds a FAT file system. */
+  #cachedNames = new Set<Names>();
+  readonly #cachedBodies = new Map<Ino, Body>();
+  /** Changes that took the last name from a file, and whose room was given away since. */
+  readonly #reused = new Set<Names>();
+  #ghosts: Ino = 0;
   readonly #random: () => number;
 
   /** `initial` is all durable. */
   constructor(initial: Disk, seed = 1) {
     this.#durable = initial.copy(({ kind }) => kind !== "memory");
+    this.#present = this.#durable.copyAll();
     this.#random = generator(seed);
   }
 
@@ -58,9 +95,10 @@ export class PowerFailure {
     switch (change.type) {
       case "birth":
         this.#durable.apply(change);
+        this.#giveAway(change.fs);
         break;
       case "names":
-        this.#names.push(change);
+        this.#names.push(...this.#steps(change));
         break;
       case "body":
         this.#bodies.set(change.ino, change.body);
@@ -68,20 +106,74 @@ export class PowerFailure {
       case "sync":
         this.#sync(change.fs, change.ino);
     }
+    this.#present.apply(change);
+  }
+
+  /** What survives by itself of a change that was made in one call. */
+  #steps(change: Extract<Change, { type: "names" }>): Names[] {
+    const { fs, changes } = change;
+    if (fs.kind !== "fat") return [{ ...change, by: changes.map(({ directory }) => directory) }];
+    const moved = changes.length === 2;
+    return changes.toReversed().flatMap((one): Names[] => {
+      const { directory, name, to } = one;
+      const before = this.#present.inode(directory).entries.get(name);
+      const step = { type: "names", fs, changes: [one] } as const;
+      const stays = before === undefined || changes.some((other) => other.to === before);
+      const frees = stays ? undefined : before;
+      if (to === undefined || !moved) return [{ ...step, by: [directory], frees }];
+      const leads: Names = { ...step, by: [to], frees };
+      if (before !== undefined) return [leads];
+      return [{ ...step, changes: [{ ...one, to: this.#ghost(fs, to) }], by: [directory] }, leads];
+    });
+  }
+
+  /** Where a new name leads before it leads to a file: to an empty one of the same type. */
+  #ghost(fs: FileSystem, of: Ino): Ino {
+    const { mode, mtimeSec } = this.#present.inode(of).body;
+    const ino = --this.#ghosts;
+    this.#durable.apply({ type: "birth", fs, ino, body: newBody(mode & S_IFMT, mtimeSec) });
+    return ino;
+  }
+
+  /** A new file takes the room of those that were removed. */
+  #giveAway(fs: FileSystem): void {
+    if (fs.kind !== "fat") return;
+    for (const change of this.#names) {
+      if (change.fs === fs && change.frees !== undefined) this.#reused.add(change);
+    }
   }
 
   #sync(fs: FileSystem, ino: Ino | undefined): void {
-    for (const [pending, body] of this.#bodies) {
-      const inode = this.#durable.inode(pending);
-      if (ino === undefined ? inode.fs !== fs : pending !== ino) continue;
-      inode.body = body;
-      this.#bodies.delete(pending);
+    const bodies = [...this.#bodies].filter(([pending]) =>
+      ino === undefined ? this.#durable.inode(pending).fs === fs : pending === ino,
+    );
+    const names = this.#names.filter((change) =>
+      ino === undefined ? change.fs === fs : change.by.includes(ino),
+    );
+    if (fs.kind !== "fat") {
+      this.#keep(names, bodies);
+      return;
     }
-    const concerns = (change: Names) =>
-      ino === undefined
-        ? change.fs === fs
-        : change.changes.some(({ directory }) => directory === ino);
-    const kept = this.#withWhatTheyNeed(this.#names.filter(concerns));
+    if (ino === undefined) {
+      for (const change of names) this.#cachedNames.add(change);
+      for (const [pending, body] of bodies) this.#cachedBodies.set(pending, body);
+      return;
+    }
+    const ofThis = (pending: Ino) => this.#durable.inode(pending).fs === fs;
+    const cached = this.#names.filter(
+      (change) => change.fs === fs && this.#cachedNames.has(change),
+    );
+    const content = [...this.#cachedBodies].filter(([pending]) => ofThis(pending));
+    for (const [pending] of content) this.#cachedBodies.delete(pending);
+    this.#keep([...cached, ...names], [...content, ...bodies]);
+  }
+
+  #keep(names: readonly Names[], bodies: readonly (readonly [Ino, Body])[]): void {
+    for (const [ino, body] of bodies) {
+      this.#durable.inode(ino).body = body;
+      if (this.#bodies.get(ino) === body) this.#bodies.delete(ino);
+    }
+    const kept = this.#withWhatTheyNeed(names);
     for (const change of this.#names) if (kept.has(change)) this.#durable.apply(change);
     this.#names = this.#names.filter((change) => !kept.has(change));
   }
@@ -138,7 +230,10 @@ export class PowerFailure {
       const inode = disk.inode(ino);
       inode.body = survivor(inode.fs, inode.body, latest, body(ino));
     }
-    for (const change of this.#names) if (names.has(change)) disk.apply(change);
+    for (const change of this.#names) {
+      if (names.has(change)) disk.apply(change);
+      else if (this.#reused.has(change)) disk.inode(change.frees!).reused = true;
+    }
     return disk.copy();
   }
 

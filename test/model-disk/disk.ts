@@ -43,6 +43,8 @@ export interface Inode {
   parent: Ino;
   /** How many names it has. */
   names: number;
+  /** On FAT: its room on the disk was given to another file, while a name of it has survived. */
+  reused: boolean;
 }
 
 export interface NameChange {
@@ -96,6 +98,11 @@ export class Disk {
     return this.#next++;
   }
 
+  /** Greater on every disk that was made of this one, if anything new is on it. */
+  get age(): number {
+    return this.#next;
+  }
+
   inode(ino: Ino): Inode {
     const inode = this.#inodes.get(ino);
     if (inode === undefined) throw new Error(`the model has no inode ${ino}`);
@@ -108,7 +115,8 @@ export class Disk {
       case "birth": {
         const { ino, fs, body } = change;
         this.#next = Math.max(this.#next, ino + 1);
-        this.#inodes.set(ino, { ino, fs, body, entries: new Map(), parent: ino, names: 0 });
+        const nameless = { entries: new Map(), parent: ino, names: 0, reused: false };
+        this.#inodes.set(ino, { ino, fs, body, ...nameless });
         break;
       }
       case "body":
@@ -145,9 +153,8 @@ export class Disk {
   }
 
   #copyInode(to: Disk, from: Inode, withEntries: boolean): void {
-    const { ino, fs, body, parent, names } = from;
     const entries = new Map(withEntries ? from.entries : []);
-    to.#inodes.set(ino, { ino, fs, body, entries, parent, names });
+    to.#inodes.set(from.ino, { ...from, entries });
     for (const entry of entries.values()) {
       if (!to.#inodes.has(entry)) this.#copyInode(to, this.inode(entry), true);
     }
@@ -184,12 +191,14 @@ export class Disk {
   }
 }
 
-function describe({ fs, body }: Inode): string {
+function describe({ ino, fs, body, names, reused }: Inode): string {
   const { mode, uid, gid, rdev, target, data, xattrs } = body;
   const shown = fs.kind === "fat" ? mode & S_IFMT : mode;
   const attributes = [...xattrs].map(([key, value]) => `${key}=${hashOf(value)}`).sort();
   const content = (mode & S_IFMT) === S_IFREG ? hashOf(data) : target;
-  return [shown.toString(8), uid, gid, rdev, content, ...attributes].join(" ");
+  const shared = fs.kind === "fat" && names > 1 ? [`shared ${ino}`] : [];
+  const lost = reused ? ["reused"] : [];
+  return [shown.toString(8), uid, gid, rdev, content, ...attributes, ...shared, ...lost].join(" ");
 }
 
 const hashes = new WeakMap<Uint8Array, string>();

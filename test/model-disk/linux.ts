@@ -30,6 +30,7 @@ import {
   type Change,
   type Disk,
   type FileSystem,
+  type Ino,
   type Inode,
   isDirectory,
   type NameChange,
@@ -56,11 +57,14 @@ export class ModelLinux implements Linux {
   onChange: (change: Change) => void = () => {};
   readonly #open = new Map<Fd, OpenFile>();
   #nextFd: Fd = FIRST_FD;
-  #clock = EPOCH;
+  #clock: bigint;
   #random = 0;
+  /** What was done to a FAT file system that damages what nobody meant, for people. */
+  readonly damage: string[] = [];
 
   constructor(disk: Disk) {
     this.disk = disk;
+    this.#clock = EPOCH + BigInt(disk.age) * 1000n;
   }
 
   /** How many descriptors are open. */
@@ -472,7 +476,25 @@ export class ModelLinux implements Linux {
     this.#change({ type: "body", fs, ino, body: { ...body, ...changed } });
   }
 
+  /** Two names of one file, or of one that the file system takes for free, part only by a repair. */
+  #notice(change: Change): void {
+    if (change.fs.kind !== "fat") return;
+    const shared = (ino: Ino | undefined) => ino !== undefined && this.disk.inode(ino).names > 1;
+    const tell = (what: string) => this.damage.push(`${change.fs.name}: ${what}`);
+    if (change.type === "body" && shared(change.ino)) tell("writes to a file with two names");
+    if (change.type !== "names") return;
+    for (const { directory, name, to } of change.changes) {
+      if (shared(directory)) tell(`changes ${name} in a directory with two names`);
+      const before = this.disk.inode(directory).entries.get(name);
+      const goes = before !== undefined && !change.changes.some((one) => one.to === before);
+      if (!goes || to === before) continue;
+      if (shared(before)) tell(`removes ${name}, which has another name`);
+      if (this.disk.inode(before).reused) tell(`removes ${name}, which other files are in`);
+    }
+  }
+
   #change(change: Change): void {
+    this.#notice(change);
     this.disk.apply(change);
     this.onChange(change);
   }

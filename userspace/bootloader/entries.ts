@@ -19,9 +19,9 @@ import {
 } from "../../src/linux/constants.ts";
 import {
   createFile,
+  ifThere,
   makeDirectories,
   openDirectory,
-  removeTree,
   TEMPORARY,
   withDirectory,
 } from "../../src/linux/directories.ts";
@@ -29,7 +29,8 @@ import { readFile } from "../../src/linux/files.ts";
 import { type Fd, isErrno, type Linux, type Path } from "../../src/linux/linux.ts";
 import { type MenuEntry, ownEntry } from "../../src/model/menu-entry.ts";
 import type { MenuFile } from "../../src/model/menu-files.ts";
-import { type BootPlace, ENTRIES, GRUB_SCRIPT } from "./boot-place.ts";
+import { type BootPlace, ENTRIES, emptyJournalOf, GRUB_SCRIPT } from "./boot-place.ts";
+import { discard, settleNames } from "./discard.ts";
 
 const DIRECTORY_MODE = 0o755;
 const FILE_MODE = 0o644;
@@ -108,11 +109,12 @@ function readEntry(
 
 /**
  * Makes `path` (`ENTRIES` or `STAGED_ENTRIES`) hold these files, which are in the order of the menu, and, of the live
- * directory, those of others. Durable when it returns; after a power failure there is the old directory or the new one.
- * GRUB counts boots elsewhere, so in its live directory names have no counters.
+ * directory, those of others. Durable when it returns; after a power failure there is the old live directory or the new
+ * one. GRUB counts boots elsewhere, so in its live directory names have no counters.
  *
- * Order: all files in a directory of another name, each durable; the name, by exchange if there is one already; what was
- * there before is removed.
+ * Order: all files in a directory of another name, each durable; the names, by exchange; what was there before is removed.
+ * The staged directory means nothing without its record, which is not there meanwhile and does not outlive a power
+ * failure: it is removed and made anew.
  */
 export function replaceEntries(
   linux: Linux,
@@ -121,36 +123,80 @@ export function replaceEntries(
   menu: readonly MenuFile[],
 ): void {
   const files = place.script && path === ENTRIES ? menu.map(uncounted) : menu;
-  const temporary = `${ENTRIES}${TEMPORARY}`;
-  const { directory } = place;
-  const foreign = readMenu(linux, place, ENTRIES, () => true)?.foreign ?? [];
   try {
-    makeDirectories(linux, directory, LOADER, DIRECTORY_MODE);
-    removeTree(linux, directory, temporary);
-    linux.mkdirat(directory, temporary, DIRECTORY_MODE);
-    withDirectory(linux, directory, temporary, (to) => {
-      if (foreign.length > 0) {
-        withDirectory(linux, directory, ENTRIES, (from) => {
-          for (const { name } of foreign) copyTree(linux, from, to, name);
-        });
+    makeDirectories(linux, place.directory, LOADER, DIRECTORY_MODE);
+    withDirectory(linux, place.directory, LOADER, (loader) => {
+      if (path === ENTRIES) replaceLive(linux, place, loader, files);
+      else {
+        discard(linux, loader, nameOf(path));
+        writeEntries(linux, place, loader, nameOf(path), files);
+        linux.fsync(loader);
       }
-      for (const { name, bytes } of files) createFile(linux, to, name, [bytes], FILE_MODE);
-      if (place.script) createFile(linux, to, GRUB_SCRIPT, [scriptOf(files)], FILE_MODE);
-      linux.fsync(to);
     });
-    withDirectory(linux, directory, LOADER, (loader) => {
-      try {
-        linux.renameat2(directory, temporary, directory, path, RENAME_EXCHANGE);
-      } catch (error) {
-        if (!isErrno(error, "ENOENT")) throw error;
-        linux.renameat2(directory, temporary, directory, path, 0);
-      }
-      linux.fsync(loader);
-    });
-    removeTree(linux, directory, temporary);
   } catch (error) {
     throw new Error(`boot entries ${place.path}/${path}`, { cause: error });
   }
+}
+
+function replaceLive(linux: Linux, place: BootPlace, loader: Fd, files: readonly MenuFile[]): void {
+  const live = nameOf(ENTRIES);
+  // its slot comes before all others, so that it is the one that stays if fsck.vfat parts two names
+  makeDirectories(linux, loader, live, DIRECTORY_MODE);
+  const taken = discardUnfinished(linux, loader);
+  const temporary = temporaryName(taken);
+  writeEntries(linux, place, loader, temporary, files);
+  linux.renameat2(loader, temporary, loader, live, RENAME_EXCHANGE);
+  settleNames(linux, loader);
+  // before the old one goes, which is what a boot loader sees until then
+  emptyJournalOf(linux, place);
+  discard(linux, loader, temporary, live);
+}
+
+/** Makes a directory of entries, with the files of others that are in the live one. */
+function writeEntries(
+  linux: Linux,
+  place: BootPlace,
+  loader: Fd,
+  name: string,
+  files: readonly MenuFile[],
+): void {
+  const names = new Set(files.map(({ name }) => name));
+  const live = readMenu(linux, place, ENTRIES, () => true);
+  const foreign = live?.foreign.filter(({ displayName }) => !names.has(displayName)) ?? [];
+  linux.mkdirat(loader, name, DIRECTORY_MODE);
+  withDirectory(linux, loader, name, (to) => {
+    if (foreign.length > 0) {
+      withDirectory(linux, loader, nameOf(ENTRIES), (from) => {
+        for (const { name } of foreign) copyTree(linux, from, to, name);
+      });
+    }
+    for (const { name, bytes } of files) createFile(linux, to, name, [bytes], FILE_MODE);
+    if (place.script) createFile(linux, to, GRUB_SCRIPT, [scriptOf(files)], FILE_MODE);
+    linux.fsync(to);
+  });
+}
+
+function nameOf(path: string): string {
+  return path.slice(`${LOADER}/`.length);
+}
+
+const UNFINISHED = `${nameOf(ENTRIES)}${TEMPORARY}`;
+
+/** One that is not among those that are there. */
+function temporaryName(taken: readonly string[]): string {
+  for (let number = 0; ; number++) {
+    const name = number === 0 ? UNFINISHED : `${UNFINISHED}${number}`;
+    if (!taken.includes(name)) return name;
+  }
+}
+
+/** Removes what a write that did not come to its end has left; returns what has to stay (see `discard`). */
+function discardUnfinished(linux: Linux, loader: Fd): string[] {
+  const left = linux
+    .readdir(loader)
+    .map(({ name }) => toText(name) ?? "")
+    .filter((name) => name.startsWith(UNFINISHED) && /^\d*$/.test(name.slice(UNFINISHED.length)));
+  return left.filter((name) => !discard(linux, loader, name));
 }
 
 function uncounted({ name, bytes }: MenuFile): MenuFile {
@@ -169,16 +215,18 @@ function scriptOf(files: readonly MenuFile[]): Uint8Array {
 
 /** Removes a directory of entries that is not the live one, and what interrupted writes have left; false if there is none. */
 export function removeStagedEntries(linux: Linux, place: BootPlace, path: string): boolean {
-  const removed = removeTree(linux, place.directory, path);
-  if (removed) withDirectory(linux, place.directory, LOADER, (fd) => linux.fsync(fd));
+  const removed = ifThere(() =>
+    withDirectory(linux, place.directory, LOADER, (loader) => discard(linux, loader, nameOf(path))),
+  );
   removeUnfinishedEntries(linux, place);
-  return removed;
+  return removed ?? false;
 }
 
 /** Removes what a write of entries that did not come to its end has left. */
 export function removeUnfinishedEntries(linux: Linux, place: BootPlace): void {
-  if (!removeTree(linux, place.directory, `${ENTRIES}${TEMPORARY}`)) return;
-  withDirectory(linux, place.directory, LOADER, (fd) => linux.fsync(fd));
+  ifThere(() =>
+    withDirectory(linux, place.directory, LOADER, (loader) => discardUnfinished(linux, loader)),
+  );
 }
 
 /** Copies what a boot partition can hold: files, directories and, where it has them, symlinks. */

@@ -25,6 +25,7 @@ import {
 import { type Fd, isErrno, type Linux } from "../../src/linux/linux.ts";
 import { artifactName, artifactOf } from "../../src/model/menu-entry.ts";
 import type { BootPlace } from "./boot-place.ts";
+import { discard, settleNames } from "./discard.ts";
 
 /** The files of a kernel's directory, in the order in which they are digested. */
 export const KERNEL_FILES = ["vmlinuz", "initrd"] as const;
@@ -66,15 +67,15 @@ export function listKernels(linux: Linux, place: BootPlace): KernelDirectory[] {
   return found.sort((a, b) => (a.name < b.name ? -1 : 1));
 }
 
-/** What each of the complete kernels takes, in bytes, by artifact. */
+/** What each of the complete kernels takes, in bytes, by its directory's name. */
 export function kernelSizes(linux: Linux, place: BootPlace): Map<string, number> {
   const sizes = new Map<string, number>();
-  for (const { artifact, name, complete } of listKernels(linux, place)) {
-    if (!complete || name !== artifactName(artifact)) continue;
+  for (const { name, complete } of listKernels(linux, place)) {
+    if (!complete) continue;
     const size = withDirectory(linux, place.directory, `${place.kernels}/${name}`, (kernel) =>
       KERNEL_FILES.reduce((sum, file) => sum + linux.statx(kernel, file, 0).size, 0),
     );
-    sizes.set(artifact, size);
+    sizes.set(name, size);
   }
   return sizes;
 }
@@ -141,7 +142,7 @@ export function measureKernel(source: KernelSource): {
  * Writes a kernel as the one of `artifact`, replacing what is there, and makes it durable. `digest` is what
  * `measureKernel` says: what is read back must have it, or it is an error and the old one stays.
  *
- * Order: both files in a directory of another name, each durable; read back; the name.
+ * Order: both files in a directory of another name, each durable; read back; the name; what had it goes.
  */
 export function writeKernel(
   linux: Linux,
@@ -151,10 +152,10 @@ export function writeKernel(
   digest: string,
 ): void {
   const name = artifactName(artifact);
-  const temporary = `${name}${TEMPORARY}`;
   makeDirectories(linux, place.directory, place.kernels, DIRECTORY_MODE);
   withDirectory(linux, place.directory, place.kernels, (parent) => {
-    removeTree(linux, parent, temporary);
+    discardUnfinished(linux, parent);
+    const temporary = temporaryName(linux, parent, name);
     try {
       linux.mkdirat(parent, temporary, DIRECTORY_MODE);
       withDirectory(linux, parent, temporary, (directory) => {
@@ -167,8 +168,8 @@ export function writeKernel(
         }
       });
       exchangeOrRename(linux, parent, temporary, name);
-      linux.fsync(parent);
-      removeTree(linux, parent, temporary);
+      settleNames(linux, parent);
+      discard(linux, parent, temporary, name);
     } catch (error) {
       const path = `${place.path}/${place.kernels}/${name}`.replace("/./", "/");
       try {
@@ -181,25 +182,28 @@ export function writeKernel(
   });
 }
 
-/** Gives `from` the name `to`; what had it is called `from` then. */
-function exchangeOrRename(linux: Linux, directory: Fd, from: string, to: string): void {
-  if (exists(linux, directory, to)) {
-    linux.renameat2(directory, from, directory, to, RENAME_EXCHANGE);
-  } else {
-    linux.renameat2(directory, from, directory, to, 0);
+/** One that is not there. */
+function temporaryName(linux: Linux, directory: Fd, name: string): string {
+  for (let number = 0; ; number++) {
+    const temporary = number === 0 ? `${name}${TEMPORARY}` : `${name}${TEMPORARY}${number}`;
+    if (!exists(linux, directory, temporary)) return temporary;
   }
 }
 
-/** Removes a kernel's directory; false if there is none. */
+/** Gives `from` the name `to`; what had it is called `from` then. */
+function exchangeOrRename(linux: Linux, directory: Fd, from: string, to: string): void {
+  const flags = exists(linux, directory, to) ? RENAME_EXCHANGE : 0;
+  linux.renameat2(directory, from, directory, to, flags);
+}
+
+/** Removes a kernel's directory; false if there is none, or it has to stay (see `discard`). */
 export function removeKernel(linux: Linux, place: BootPlace, name: string): boolean {
   if (artifactOf(name) === undefined) throw new Error(`${name} is not a kernel's directory`);
   return (
     ifThere(() =>
-      withDirectory(linux, place.directory, place.kernels, (parent) => {
-        const removed = removeTree(linux, parent, name);
-        linux.fsync(parent);
-        return removed;
-      }),
+      withDirectory(linux, place.directory, place.kernels, (parent) =>
+        discard(linux, parent, name),
+      ),
     ) ?? false
   );
 }
@@ -207,14 +211,19 @@ export function removeKernel(linux: Linux, place: BootPlace, name: string): bool
 /** Removes what writes that did not come to their end have left. */
 export function removeUnfinishedKernels(linux: Linux, place: BootPlace): void {
   ifThere(() =>
-    withDirectory(linux, place.directory, place.kernels, (parent) => {
-      for (const entry of linux.readdir(parent)) {
-        const name = toText(entry.name);
-        if (name?.endsWith(TEMPORARY) && artifactOf(name.slice(0, -TEMPORARY.length)) !== undefined)
-          removeTree(linux, parent, name);
-      }
-    }),
+    withDirectory(linux, place.directory, place.kernels, (parent) =>
+      discardUnfinished(linux, parent),
+    ),
   );
+}
+
+function discardUnfinished(linux: Linux, parent: Fd): void {
+  for (const entry of linux.readdir(parent)) {
+    const name = toText(entry.name) ?? "";
+    const end = name.lastIndexOf(TEMPORARY);
+    if (end < 0 || !/^\d*$/.test(name.slice(end + TEMPORARY.length))) continue;
+    if (artifactOf(name.slice(0, end)) !== undefined) discard(linux, parent, name);
+  }
 }
 
 function exists(linux: Linux, directory: Fd, name: string): boolean {

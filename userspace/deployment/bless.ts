@@ -1,13 +1,12 @@
 /** Boots that went well: the running deployment is counted no longer. */
-import { joinBootCount, splitBootCount } from "../../src/formats/boot-count.ts";
+import { serializeBlsEntry } from "../../src/formats/bls-entry.ts";
+import { splitBootCount } from "../../src/formats/boot-count.ts";
 import type { GrubEnv } from "../../src/formats/grubenv.ts";
-import { withDirectory } from "../../src/linux/directories.ts";
-import { isErrno } from "../../src/linux/linux.ts";
 import { understand } from "../../src/model/deployments.ts";
 import { afterBoot, grubCounter } from "../../src/model/grub-counter.ts";
 import type { MenuEntry } from "../../src/model/menu-entry.ts";
 import { type BootPlace, ENTRIES } from "../bootloader/boot-place.ts";
-import { readMenu } from "../bootloader/entries.ts";
+import { readMenu, replaceEntries } from "../bootloader/entries.ts";
 import { changeGrubEnv, readGrubEnv } from "../bootloader/grub-counter.ts";
 import type { Repository } from "../repository/repository.ts";
 import { changeMenu } from "./change.ts";
@@ -33,9 +32,7 @@ export function bless(host: Host, repository: Repository): void {
     blessGrub(host, repository, id);
     return;
   }
-  for (const place of host.places.toReversed()) {
-    for (const { fileName } of countedEntries(host, place, id)) forgetCount(host, place, fileName);
-  }
+  for (const place of host.places.toReversed()) forgetCount(host, place, id);
 }
 
 function countedEntries(host: Host, place: BootPlace, running: string): readonly MenuEntry[] {
@@ -43,17 +40,17 @@ function countedEntries(host: Host, place: BootPlace, running: string): readonly
   return own.filter(({ id, tries }) => id === running && tries !== undefined);
 }
 
-function forgetCount({ linux }: Host, place: BootPlace, fileName: string): void {
-  const { name } = splitBootCount(fileName);
-  withDirectory(linux, place.directory, ENTRIES, (directory) => {
-    try {
-      linux.renameat2(directory, fileName, directory, joinBootCount(name, undefined), 0);
-    } catch (error) {
-      // systemd-bless-boot.service was faster
-      if (!isErrno(error, "ENOENT")) throw error;
-    }
-    linux.fsync(directory);
-  });
+/** By replacing the menu: one that is renamed in it may lead nowhere after a power failure (see `bootloader/discard.ts`). */
+function forgetCount(host: Host, place: BootPlace, running: string): void {
+  if (countedEntries(host, place, running).length === 0) return;
+  const own = readMenu(host.linux, place, ENTRIES, (id) => id === running)?.own ?? [];
+  const files = new Map<string, Uint8Array>();
+  for (const { id, fileName, bls } of own) {
+    const name = id === running ? splitBootCount(fileName).name : fileName;
+    files.set(name, serializeBlsEntry(bls));
+  }
+  const menu = [...files].map(([name, bytes]) => ({ name, bytes }));
+  replaceEntries(host.linux, place, ENTRIES, menu);
 }
 
 type Change = "settle" | Parameters<typeof changeGrubEnv>[2];

@@ -4,7 +4,7 @@ import type { Deployment, Machine } from "../../src/model/deployments.ts";
 import { afterMenuChange, grubCounter } from "../../src/model/grub-counter.ts";
 import { menuFiles, namesOfEntry } from "../../src/model/menu-files.ts";
 import type { MenuPlan } from "../../src/model/menu-plan.ts";
-import { ENTRIES, emptyJournalOf, STAGED_ENTRIES } from "../bootloader/boot-place.ts";
+import { ENTRIES, STAGED_ENTRIES } from "../bootloader/boot-place.ts";
 import { removeStagedEntries, replaceEntries } from "../bootloader/entries.ts";
 import { changeGrubEnv } from "../bootloader/grub-counter.ts";
 import type { Host } from "./host.ts";
@@ -12,22 +12,19 @@ import { removeStagedRecord } from "./staged.ts";
 import { writeOrigin } from "./state.ts";
 
 /**
- * Puts a planned menu in place. Nothing in it is new. If what is staged is among what is dropped, it is no longer staged
- * before the menu changes.
+ * Puts a planned menu in place. Nothing in it is new. If what is staged is among what is dropped, it stays staged until the
+ * menu has changed: if that fails, nothing is lost.
  *
- * Order: the record, if it goes; the menu, by exchange, in the first place last; what GRUB counts; the staged menu, if it
- * goes.
+ * Order: the menu, by exchange, in the first place last; what GRUB counts; the record and the staged menu, if they go.
  */
 export function changeMenu(host: Host, machine: Machine, { menu, dropped }: MenuPlan): void {
   const { linux } = host;
   const unstaged = machine.staged !== undefined && dropped.includes(machine.staged);
-  if (unstaged) removeStagedRecord(host);
   const [first] = menu;
   const files =
     first?.entry === undefined ? [] : menuFiles(menu, namesOfEntry(first.entry), undefined);
   for (const place of host.places.toReversed()) {
     replaceEntries(linux, place, ENTRIES, files);
-    emptyJournalOf(linux, place);
   }
   if (host.loader === "grub") {
     changeGrubEnv(linux, host.places[0], (env) => {
@@ -36,6 +33,7 @@ export function changeMenu(host: Host, machine: Machine, { menu, dropped }: Menu
       return counter === undefined ? env : afterMenuChange(env, counter, ids);
     });
   }
+  if (unstaged) removeStagedRecord(host);
   if (unstaged || machine.leftovers.stagedMenu) {
     for (const place of host.places) removeStagedEntries(linux, place, STAGED_ENTRIES);
   }

@@ -10,7 +10,7 @@ import type { EtcPlan, EtcStrategy } from "../../src/model/etc/merge.ts";
 import { endGrubCounter, grubCounter, startGrubCounter } from "../../src/model/grub-counter.ts";
 import type { MenuEntry } from "../../src/model/menu-entry.ts";
 import type { MenuFile } from "../../src/model/menu-files.ts";
-import { ENTRIES, emptyJournalOf, STAGED_ENTRIES } from "../bootloader/boot-place.ts";
+import { ENTRIES, STAGED_ENTRIES } from "../bootloader/boot-place.ts";
 import { removeStagedEntries, replaceEntries } from "../bootloader/entries.ts";
 import { changeGrubEnv } from "../bootloader/grub-counter.ts";
 import type { Repository } from "../repository/repository.ts";
@@ -87,7 +87,6 @@ function finalizeStaged(
   if (host.loader === "grub") countByGrub(host, staged);
   for (const place of host.places.toReversed()) {
     replaceEntries(linux, place, ENTRIES, files);
-    emptyJournalOf(linux, place);
   }
   for (const place of host.places) removeStagedEntries(linux, place, STAGED_ENTRIES);
   removeStagedRecord(host);

@@ -4,9 +4,10 @@ import { type Origin, setOriginKargs } from "../../src/formats/origin.ts";
 import type { Deployment, Observation } from "../../src/model/deployments.ts";
 import { editKargs, type KargEdit } from "../../src/model/local-kargs.ts";
 import type { MenuEntry } from "../../src/model/menu-entry.ts";
-import { ENTRIES, emptyJournalOf, STAGED_ENTRIES } from "../bootloader/boot-place.ts";
+import { ENTRIES, STAGED_ENTRIES } from "../bootloader/boot-place.ts";
 import { replaceEntries } from "../bootloader/entries.ts";
 import type { Host } from "./host.ts";
+import { removeStagedRecord, writeStagedRecord } from "./staged.ts";
 import { writeOrigin } from "./state.ts";
 
 /** What is to be written about one deployment. */
@@ -42,10 +43,16 @@ export function changeKargs(host: Host, seen: Observation, plan: readonly KargPl
   changeOptions(host, seen, plan);
 }
 
-/** Gives deployments these command lines, in the live menu and then in the staged one. */
+/**
+ * Gives deployments these command lines, in the live menu and then in the staged one. While that is written nothing is
+ * staged: it is not replaced in one step.
+ */
 export function changeOptions(host: Host, seen: Observation, plan: readonly Options[]): void {
   rewrite(host, ENTRIES, seen.menu, plan);
-  if (seen.stagedMenu !== undefined) rewrite(host, STAGED_ENTRIES, seen.stagedMenu, plan);
+  if (seen.stagedMenu === undefined) return;
+  removeStagedRecord(host);
+  rewrite(host, STAGED_ENTRIES, seen.stagedMenu, plan);
+  if (seen.record !== undefined) writeStagedRecord(host, seen.record);
 }
 
 type Options = Pick<KargPlan, "id" | "options">;
@@ -64,6 +71,5 @@ function rewrite(
   });
   for (const place of host.places.toReversed()) {
     replaceEntries(host.linux, place, path, files);
-    if (path === ENTRIES) emptyJournalOf(host.linux, place);
   }
 }
