@@ -10,12 +10,13 @@ import {
   statSync,
   writeFileSync,
 } from "node:fs";
-import { tmpdir } from "node:os";
+import { release, tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { spawn } from "../cli/on-machine.ts";
 import { osLayer } from "../deployment/machine.ts";
 import { image, tar as tarOf, writeLayout } from "../oci/fixtures/images.ts";
+import { extract, type Partition, partitionsOf, run } from "./disk-image.ts";
 
 const MIB = 2 ** 20;
 const directory = mkdtempSync(join(tmpdir(), "cfsboot-install-"));
@@ -59,46 +60,6 @@ const SOURCE = ["--source-imgref", `oci:${layout}:os`];
 const install = (...args: string[]) =>
   spawn("install", "to-disk", ...SOURCE, "--target-imgref", "example.org/os:13", ...args);
 
-interface Found {
-  readonly node: string;
-  readonly start: number;
-  readonly size: number;
-  readonly type: string;
-  readonly name: string;
-}
-
-function partitions(file: string): Found[] {
-  return JSON.parse(run("sfdisk", "--json", file)).partitiontable.partitions;
-}
-
-function run(name: string, ...args: string[]): string {
-  const env = {
-    ...process.env,
-    PATH: `${process.env.PATH}:/usr/sbin:/sbin`,
-    MTOOLS_SKIP_CHECK: "1",
-  };
-  const { status, stdout, stderr, error } = spawnSync(name, args, { encoding: "utf8", env });
-  if (error !== undefined) throw error;
-  if (status !== 0) throw new Error(`${name}: ${status}: ${stdout}${stderr}`);
-  return stdout;
-}
-
-/** The partition as a file of its own. */
-function piece(file: string, { start, size }: Found, name: string): string {
-  const path = join(directory, name);
-  run(
-    "dd",
-    `if=${file}`,
-    `of=${path}`,
-    "bs=512",
-    `skip=${start}`,
-    `count=${size}`,
-    "conv=sparse",
-    "status=none",
-  );
-  return path;
-}
-
 test("nothing is made, and the plan is told, by --dry-run", () => {
   const { status, stdout, stderr } = install(
     "--dry-run",
@@ -123,7 +84,7 @@ test("nothing is made, and the plan is told, by --dry-run", () => {
 describe("a disk", () => {
   let root = "";
   let esp = "";
-  let parts: Found[] = [];
+  let parts: Partition[] = [];
   const list = (path: string) => run("mdir", "-b", "-i", esp, `::${path}`);
 
   beforeAll(() => {
@@ -137,8 +98,11 @@ describe("a disk", () => {
     expect({ status, stderr }).toMatchObject({ status: 0 });
     expect(stdout).toMatch(/^Installed [0-9a-f]{12} on /m);
     rmSync(keys);
-    parts = partitions(disk);
-    [esp, root] = [piece(disk, parts[0]!, "esp"), piece(disk, parts[1]!, "root")] as const;
+    parts = partitionsOf(disk);
+    [esp, root] = [
+      extract(disk, parts[0]!, directory, "esp"),
+      extract(disk, parts[1]!, directory, "root"),
+    ] as const;
   }, 60_000);
 
   const debugfs = (request: string) => run("debugfs", "-R", request, root);
@@ -197,7 +161,7 @@ describe("a disk", () => {
     expect(debugfs(`cat ${etc}/machine-id`)).toBe("uninitialized\n");
     const keys = Buffer.from("ssh-ed25519 AAAA root@example\n").toString("base64");
     expect(debugfs(`cat ${etc}/tmpfiles.d/cfsboot-root-ssh.conf`)).toBe(
-      `d /root/.ssh 0700 root root -\nf~ /root/.ssh/authorized_keys 0600 root root - ${keys}\n`,
+      `d /var/roothome/.ssh 0700 root root -\nf~ /var/roothome/.ssh/authorized_keys 0600 root root - ${keys}\n`,
     );
   });
 
@@ -206,6 +170,18 @@ describe("a disk", () => {
     expect(debugfs(`cat /state/deploy/${id}/${id}.origin`)).toContain(
       "container-image-reference = ostree-unverified-image:docker://example.org/os:13\n",
     );
+  });
+
+  test("tells on its root what it was installed from (#2541)", () => {
+    const aleph = JSON.parse(debugfs("cat /.bootc-aleph.json"));
+    expect(aleph).toEqual({
+      digest: expect.stringMatching(/^sha256:[0-9a-f]{64}$/),
+      kernel: release(),
+      selinux: "disabled",
+      "target-image": "example.org/os:13",
+      timestamp: null,
+      version: null,
+    });
   });
 
   test("has a sound repository, and the note to seal it", () => {
@@ -237,9 +213,12 @@ test("with GRUB: it is where firmware looks, and finds the menu in /boot of the 
     ...["--size", "1G", "--esp-size", "100M", "--bootloader", "grub", file],
   );
   expect({ status, stderr }).toMatchObject({ status: 0 });
-  const parts = partitions(file);
+  const parts = partitionsOf(file);
   expect(parts.map(({ name }) => name)).toEqual(["BIOS-BOOT", "EFI-SYSTEM", "root"]);
-  const [esp, root] = [piece(file, parts[1]!, "esp2"), piece(file, parts[2]!, "root2")];
+  const [esp, root] = [
+    extract(file, parts[1]!, directory, "esp2"),
+    extract(file, parts[2]!, directory, "root2"),
+  ];
   rmSync(file);
   const uuid = /^Filesystem UUID:\s+(\S+)$/m.exec(run("dumpe2fs", "-h", root))?.[1];
   run("mcopy", "-n", "-i", esp, "::EFI/BOOT/BOOTX64.EFI", join(directory, "program"));

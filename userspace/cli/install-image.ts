@@ -125,7 +125,7 @@ export async function withImage<T>(
     rootSshAuthorizedKeys === undefined ? undefined : readFileSync(rootSshAuthorizedKeys);
   const platform = platformOf(flags);
   const request = {
-    ...{ platform, follow, rootKeys },
+    ...{ platform, source, follow, rootKeys },
     kargDeletes: [...config.kargDeletes, ...flags.kargDelete],
     generic: flags.genericImage,
     force: flags.force,

@@ -4,36 +4,35 @@
  *
  * The boot loader comes last, so that what is half done is never booted.
  */
-import { ascii } from "../../src/formats/bytestring.ts";
+import { posix } from "node:path";
+import { toText } from "../../src/formats/bytestring.ts";
 import { splitCmdline } from "../../src/formats/cmdline.ts";
 import type { BootLoader } from "../../src/formats/install-toml.ts";
 import { deleteKarg, deleteKargName } from "../../src/formats/kargs.ts";
 import type { ImagePlatform } from "../../src/formats/oci.ts";
 import type { OriginImage } from "../../src/formats/origin.ts";
 import type { Tree } from "../../src/formats/tree.ts";
-import { makeDirectories, TEMPORARY, withDirectory } from "../../src/linux/directories.ts";
 import { HintedError } from "../../src/linux/hint.ts";
 import type { Fd } from "../../src/linux/linux.ts";
 import { deploymentTag } from "../../src/model/boot-gc.ts";
 import { lookUp } from "../../src/model/boot-resources.ts";
 import { understand } from "../../src/model/deployments.ts";
-import { seeThrough } from "../../src/model/etc/see-through.ts";
-import { buildEtc } from "../deployment/etc/build.ts";
-import { removeEtc } from "../deployment/etc/remove.ts";
-import { type Host, SHARED_VAR } from "../deployment/host.ts";
-import { imageDirectory } from "../deployment/image-etc.ts";
+import type { Host } from "../deployment/host.ts";
 import { observe } from "../deployment/observe.ts";
 import { bootImageOf, deploy, planStage, type StagePlan } from "../deployment/stage.ts";
-import { requireRoom } from "../deployment/room.ts";
 import { downloadOf, fetchImage, type RemoteImage } from "../deployment/upgrade.ts";
 import { openImage } from "../oci/image.ts";
 import type { PullProgress, PullResult } from "../oci/pull.ts";
 import type { Transport } from "../oci/transport.ts";
 import { ensureRepository } from "../repository/init.ts";
 import { openRepository, type Repository } from "../repository/repository.ts";
+import { writeAleph } from "./aleph.ts";
 import { withoutMachineId, withRootKeys } from "./etc-files.ts";
 import { type GrubPlace, makeGrub, writeGrub } from "./grub.ts";
+import { labelOwn, labelShared, policyOf } from "./labels.ts";
+import { type Room, requireKernelRoom, requireRootRoom } from "./room.ts";
 import { findSystemdBoot, writeSystemdBoot } from "./systemd-boot.ts";
+import { fillMountedVar, fillVar } from "./var.ts";
 
 /** Where it goes. */
 export interface Target {
@@ -47,6 +46,11 @@ export interface Target {
   readonly esp: Fd | undefined;
   /** Where GRUB, if that is what is wanted, finds `/boot`. */
   readonly grub: GrubPlace;
+  /** A file system of its own for `/var`. */
+  readonly mountedVar?: Fd;
+  /** How much fits into the root, and to where kernels are. */
+  readonly rootRoom: Room;
+  readonly bootRoom: Room;
 }
 
 /** What goes there. */
@@ -54,6 +58,8 @@ export interface Wanted {
   readonly transport: Transport;
   readonly remote: RemoteImage;
   readonly platform: ImagePlatform;
+  /** What is installed. */
+  readonly source: OriginImage;
   /** What upgrades follow. */
   readonly follow: OriginImage;
   readonly bootLoader: BootLoader;
@@ -75,14 +81,16 @@ const KEEP = 2;
 
 /** Fills it, and returns the deployment. `say` is told of each step. */
 export async function installContents(
-  { host, repositoryPath, insecure, esp, grub }: Target,
+  target: Target,
   wanted: Wanted,
   say: (step: string) => void,
 ): Promise<StagePlan> {
+  const { host, repositoryPath, insecure, esp, grub } = target;
   const { transport, remote, platform, progress, follow, generic } = wanted;
   ensureRepository(repositoryPath, { insecure });
   using repository = openRepository(repositoryPath);
-  requireRoom(host, downloadOf(repository, remote));
+  const { bytes } = downloadOf(repository, remote);
+  requireRootRoom(host.linux, host.sysroot, bytes, target.rootRoom);
   say("fetch the image");
   const shown = progress?.();
   let fetched: PullResult;
@@ -107,16 +115,30 @@ export async function installContents(
   const options = wanted.kargs.join(" ");
   const machine = understand(observe(host, repository).seen);
   const staged = planStage(host, repository, machine, image, boot, { ...request, options });
-  let etc = withoutMachineId(staged.etc, generic);
+  requireKernelRoom(
+    host.linux,
+    host.places[0].directory,
+    staged.kernel.size,
+    target.bootRoom,
+    wanted.force,
+  );
+  const labels = policyOf(repository, tree);
+  let etc = withoutMachineId(staged.etc, generic, labels);
   if (wanted.rootKeys !== undefined) {
-    requireWritableHome(tree);
-    etc = withRootKeys(etc, wanted.rootKeys);
+    etc = withRootKeys(etc, writableHome(tree), wanted.rootKeys, labels);
   }
   const plan = { ...staged, etc, options: withoutKargs(staged.options, wanted.kargDeletes) };
   say("fill /var");
-  fillVar(host, repository, tree);
+  if (target.mountedVar === undefined) fillVar(host, repository, tree);
+  else fillMountedVar(host, repository, tree, target.mountedVar);
   say("write the deployment");
   deploy(host, repository, plan);
+  writeAleph(host, {
+    ...{ source: wanted.source, follow, digest: remote.manifestDigest },
+    labels: image.config.document?.labels ?? new Map(),
+    selinux: labels !== undefined,
+  });
+  if (labels !== undefined) labelOwn(host.linux, host.sysroot, labels);
   if (loader !== undefined) {
     say(`write ${loader.name}`);
     if (!loader.write()) {
@@ -125,6 +147,7 @@ export async function installContents(
       );
     }
   }
+  if (labels !== undefined) labelShared(host.linux, host.sysroot, labels);
   return plan;
 }
 
@@ -165,30 +188,15 @@ function withoutKargs(options: string, deleted: readonly string[]): string {
   return kargs.join(" ");
 }
 
-/** systemd-tmpfiles writes the keys at boot, so root's home must be where that is possible. */
-function requireWritableHome(tree: Tree): void {
+/** Root's home. systemd-tmpfiles writes the keys at boot, so it must be where that is possible. */
+function writableHome(tree: Tree): string {
   const home = lookUp(tree, ["root"]);
-  if (home?.type === "leaf" && home.content.type === "symlink") return;
+  if (home?.type === "leaf" && home.content.type === "symlink") {
+    const target = toText(home.content.target);
+    if (target !== undefined) return posix.resolve("/", target);
+  }
   throw new HintedError(
     "the image has no place for root's SSH keys: /root is a directory of the image, which cannot be written to",
     "in an image that takes keys /root is a link to var/roothome",
   );
-}
-
-/** The shared `/var` begins as the image's; one that is there stays as it is. */
-function fillVar({ linux, sysroot }: Host, repository: Repository, tree: Tree): void {
-  const directory = tree.entries.get(ascii("var"));
-  if (directory?.type !== "directory") return;
-  const at = SHARED_VAR.lastIndexOf("/");
-  const [parent, name] = [SHARED_VAR.slice(0, at), SHARED_VAR.slice(at + 1)];
-  makeDirectories(linux, sysroot, parent, 0o755);
-  withDirectory(linux, sysroot, parent, (fd) => {
-    if (linux.readdir(fd).some((entry) => entry.name === name)) return;
-    const temporary = `${name}${TEMPORARY}`;
-    removeEtc(linux, fd, temporary); // of an installation that was interrupted
-    buildEtc(linux, fd, temporary, seeThrough(imageDirectory(repository, directory)).tree);
-    linux.syncfs(fd);
-    linux.renameat2(fd, temporary, fd, name, 0);
-    linux.fsync(fd);
-  });
 }

@@ -23,6 +23,7 @@ import { finishFileSystem } from "./finish.ts";
 import { formatVolume, type OpenVolume, type Unlocking } from "./luks.ts";
 import { makeTable } from "./partition-table.ts";
 import { runProgram } from "./programs.ts";
+import { roomOnDisk } from "./room.ts";
 
 /** So long devices of partitions may take to appear, in milliseconds. */
 const PATIENCE = 10_000;
@@ -100,7 +101,8 @@ export async function installOnDevices(
     };
     const repositoryPath = `/proc/self/fd/${root}/composefs`;
     const grub = { uuid: plan.root.fileSystemId, separateBoot: false };
-    const target = { host, repositoryPath, insecure: plan.insecure, esp, grub };
+    const rooms = roomOnDisk(plan, false);
+    const target = { host, repositoryPath, insecure: plan.insecure, esp, grub, ...rooms };
     const deployed = await installContents(target, wanted, say);
     for (const fd of [esp, xbootldr, root]) if (fd !== undefined) finishFileSystem(linux, fd);
     return deployed;

@@ -113,7 +113,11 @@ export async function installMounted(
       ? undefined
       : openExplicitHost(linux, { sysroot: esp, boot: [esp], loader: "systemd-boot", ...nothing });
   const repositoryPath = join(root, "composefs");
-  const target = { host, repositoryPath, insecure, esp: system?.sysroot, grub };
+  const rooms = {
+    rootRoom: { name: root, hint: "what is there may go, or the file system must be larger" },
+    bootRoom: { name: host.places[0].path, hint: "--esp may name another, larger one" },
+  };
+  const target = { host, repositoryPath, insecure, esp: system?.sysroot, grub, ...rooms };
   const deployed = await installContents(target, wanted, say);
   if (finish) {
     for (const fd of [system?.sysroot, host.sysroot]) {

@@ -28,8 +28,10 @@ import { installContents, type Wanted } from "./contents.ts";
 import type { DiskPlan, PlannedPartition } from "./disk-plan.ts";
 import { formatExt4, formatFat } from "./file-systems.ts";
 import { encryptFile, type Unlocking } from "./luks.ts";
+import { NotedXattrs } from "./noted-xattrs.ts";
 import { makeTable } from "./partition-table.ts";
 import { runProgram } from "./programs.ts";
+import { requireFits, roomOnDisk } from "./room.ts";
 import { SEAL_STAMP } from "./seal-stamp.ts";
 
 const CHUNK = 4 << 20;
@@ -48,10 +50,11 @@ export async function installOffline(
   const work = mkdtempSync(join(dirname(path), ".cfsboot-install-"));
   try {
     const places = directoriesOf(work, plan);
-    const deployed = await fill(linux, places, plan, wanted, say);
+    const noted = new NotedXattrs(linux);
+    const deployed = await fill(noted.linux, places, plan, wanted, say);
     const file = join(work, "disk");
     say("write the file systems");
-    writeDisk(file, plan, places, passphrase);
+    writeDisk(file, plan, places, noted, passphrase);
     renameSync(file, path);
     return deployed;
   } finally {
@@ -115,6 +118,7 @@ async function fill(
     insecure: true,
     esp: loaderHost.sysroot,
     grub: { uuid: rootUuid, separateBoot: false },
+    ...roomOnDisk(disk, true),
   };
   const plan = await installContents(target, wanted, say);
   if (sealedLater && !insecure) writeFileSync(join(root, SEAL_STAMP), "");
@@ -125,6 +129,7 @@ function writeDisk(
   file: string,
   plan: DiskPlan,
   places: readonly Place[],
+  noted: NotedXattrs,
   passphrase: Uint8Array | undefined,
 ): void {
   const { diskSize, sectorSize } = plan;
@@ -141,8 +146,10 @@ function writeDisk(
       const env = { MTOOLS_SKIP_CHECK: "1" };
       runProgram("mcopy", ["-i", image, "-s", "-m", "-Q", ...names, "::/"], { env });
     } else {
+      requireFits(directory, roomOnDisk(plan, true).rootRoom);
       writeRoot(file, plan, partition, passphrase, (to, { start, size }) => {
         formatExt4(to, { ...partition, start, size }, directory);
+        noted.write(directory, to, start, `${file}.values`);
       });
     }
   }

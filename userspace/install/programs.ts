@@ -10,6 +10,7 @@ const PACKAGES: Readonly<Record<string, string>> = {
   blkid: "util-linux",
   blockdev: "util-linux",
   cryptsetup: "cryptsetup-bin",
+  debugfs: "e2fsprogs",
   "grub-install": "grub-efi-amd64-bin grub2-common",
   losetup: "util-linux",
   mcopy: "mtools",
@@ -28,6 +29,8 @@ export interface RunOptions {
   /** Exit statuses that are no errors besides 0. */
   readonly accept?: readonly number[];
   readonly env?: Readonly<Record<string, string>>;
+  /** Also returns what it writes to its standard error, at the end. */
+  readonly withErrors?: boolean;
 }
 
 /** Runs a program and returns what it prints. One that is missing, or fails, is an error with what it says. */
@@ -36,7 +39,7 @@ export function runProgram(
   args: readonly string[],
   options: RunOptions = {},
 ): string {
-  const { input = "", accept = [], env = {} } = options;
+  const { input = "", accept = [], env = {}, withErrors = false } = options;
   const sbin = `${process.env.PATH ?? ""}:/usr/sbin:/sbin`; // where users other than root have no path to
   const { status, signal, stdout, stderr, error } = spawnSync(name, args, {
     input,
@@ -54,5 +57,5 @@ export function runProgram(
     const said = (stderr.trim() || stdout.trim()).slice(-MAX_SAID);
     throw new Error(`${name}: ${said || (signal ?? `exit status ${status}`)}`);
   }
-  return stdout;
+  return withErrors ? stdout + stderr : stdout;
 }

@@ -65,6 +65,12 @@ export class Labels {
     return { path: here, state: this.automaton.read(state, tail) };
   }
 
+  /** An absolute path, whose directories may be aliases. */
+  at(path: ByteString): Place {
+    const names = path.split("/").filter((name) => name !== "") as ByteString[];
+    return names.reduce((place, name) => this.entry(place, name), this.root());
+  }
+
   /** The label of a file of that type at that place; the same object for the same label. `undefined` if it has none. */
   label({ path, state }: Place, type: FileType): Uint8Array | undefined {
     let found = this.automaton.result(this.automaton.read(state, type));
