@@ -73,8 +73,8 @@ class Base {
   /** The initramfs, with more files in it. */
   initramfsWith(files: Readonly<Record<string, string | Uint8Array>>): TarFile {
     const { path, data } = this.file(/usr\/lib\/modules\/[^/]+\/initramfs\.img$/);
-    const gap = Buffer.alloc((4 - (data.length % 4)) % 4);
-    return { path, data: Buffer.concat([data, gap, cpioArchive(files)]) };
+    // as microcode is: what cfsboot reads is not what comes after a compressed archive
+    return { path, data: Buffer.concat([cpioArchive(files), data]) };
   }
 
   /** Publishes it with these files. Of its layers the registry has only this one. */
