@@ -11,7 +11,7 @@ import {
   O_TRUNC,
   O_WRONLY,
 } from "./constants.ts";
-import { writeAll } from "./files.ts";
+import { writeNamed } from "./files.ts";
 import { type Fd, isErrno, type Linux, type Path } from "./linux.ts";
 
 /** What `action` returns; `undefined` if what it looks for is not there. */
@@ -76,7 +76,7 @@ export function createFile(
   const flags = O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW | O_CLOEXEC;
   const fd = linux.openat(directory, name, flags, mode);
   try {
-    for (const chunk of content) writeAll(linux, fd, chunk);
+    for (const chunk of content) writeNamed(linux, fd, name, chunk);
     linux.fsync(fd);
   } finally {
     linux.close(fd);
@@ -103,7 +103,7 @@ export function replaceFile(
     mode,
   );
   try {
-    writeAll(linux, fd, data);
+    writeNamed(linux, fd, name, data);
     linux.fsync(fd);
     linux.renameat2(directory, temporary, directory, name, 0);
     linux.fsync(fd);

@@ -15,6 +15,19 @@ export function writeAll(linux: Linux, fd: Fd, data: Uint8Array, position?: numb
   }
 }
 
+/** The same of a file that was opened by this name: errors have it, as they have that of what could not be opened. */
+export function writeNamed(linux: Linux, fd: Fd, name: Path, data: Uint8Array): void {
+  try {
+    writeAll(linux, fd, data);
+  } catch (error) {
+    throw error instanceof LinuxError ? named(error, name) : error;
+  }
+}
+
+function named({ errno, code, description, syscall }: LinuxError, name: Path): LinuxError {
+  return new LinuxError(errno, code, description, syscall, displayPath(name));
+}
+
 /**
  * Reads from the file position to the end. More than `limit` bytes is an error (`/proc` and pipes tell no size
  * beforehand, and a repository's files are somebody else's).
@@ -41,10 +54,8 @@ export function readFile(linux: Linux, dirfd: Fd, path: Path, limit: number): Ui
   try {
     return readAll(linux, fd, limit);
   } catch (error) {
-    const name = displayPath(path);
-    if (!(error instanceof LinuxError)) throw new Error(`${name}: ${(error as Error).message}`);
-    const { errno, code, description, syscall } = error;
-    throw new LinuxError(errno, code, description, syscall, name);
+    if (error instanceof LinuxError) throw named(error, path);
+    throw new Error(`${displayPath(path)}: ${(error as Error).message}`);
   } finally {
     linux.close(fd);
   }

@@ -16,7 +16,7 @@ export interface Description {
 }
 
 const NO_SPACE =
-  "make room in the file system (df, df -i); cfsboot repo gc removes what no image needs";
+  "make room in the file system (df, df -i); cfsboot gc, or cfsboot repo gc, removes what nothing needs";
 const MAX_CAUSES = 20;
 /** Of one error of the chain, in characters. */
 const MAX_MESSAGE = 2000;
