@@ -1,5 +1,6 @@
 /** What breaks bootc's composefs backend, or did, happens to a machine: the commands go on, or say what to do. */
 import {
+  existsSync,
   mkdirSync,
   readdirSync,
   readFileSync,
@@ -11,9 +12,13 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { beforeEach, describe, expect, test } from "vitest";
+import { type Linux, LinuxError } from "../../src/linux/linux.ts";
 import type { HostStatus } from "../../src/model/host-status.ts";
+import { planRollback } from "../../src/model/menu-plan.ts";
+import { changeMenu } from "../../userspace/deployment/change.ts";
 import { linux } from "../../userspace/linux.ts";
 import { listTags, untagImage } from "../../userspace/oci/image.ts";
+import { initRepository } from "../../userspace/repository/init.ts";
 import { type OsImage, TestMachine } from "../deployment/machine.ts";
 import { fail, run, succeed } from "./on-machine.ts";
 import { publishIn } from "./publish.ts";
@@ -176,6 +181,83 @@ describe("what is too much", () => {
     expect(machine.names(ENTRIES)).toHaveLength(3);
     succeed(machine, "rollback", first);
     expect(machine.boot()).toBe(first);
+  });
+});
+
+describe("what is staged", () => {
+  test("is taken back alone, and what is booted next stays (bootc#946)", async () => {
+    using machine = await installed();
+    const second = upgrade(machine, "2");
+    publish(machine, "3");
+    succeed(machine, "upgrade");
+    succeed(machine, "delete", "staged");
+    expect(look(machine)).toMatchObject({
+      spec: { bootOrder: "default" },
+      status: { staged: null, rollbackQueued: false },
+    });
+    expect(existsSync(join(machine.path, STAGED))).toBe(false);
+    expect(machine.boot()).toBe(second);
+  });
+
+  test("goes with a rollback only if the rollback comes about (bootc defect: rollback loses what is staged)", async () => {
+    using machine = await installed();
+    const first = machine.running!;
+    const second = upgrade(machine, "2");
+    publish(machine, "3");
+    succeed(machine, "upgrade");
+    const failing: Linux = {
+      ...linux,
+      renameat2() {
+        throw new LinuxError(5, "EIO", "Input/output error", "renameat2", "entries");
+      },
+    };
+    const rollBack = (on: Linux) =>
+      machine.with((host, _repository, seen) => {
+        changeMenu({ ...host, linux: on }, seen, planRollback(seen, undefined, true));
+      });
+    expect(() => rollBack(failing)).toThrow();
+    expect(slots(machine)).toEqual(["staged", "booted", "rollback"]);
+    rollBack(linux);
+    expect(look(machine).cfsboot.deployments.map(({ id }) => id)).toEqual([first, second]);
+  });
+});
+
+describe("what older releases made", () => {
+  test("a repository for images of the second format is used as it is (bootc#2329)", async () => {
+    using machine = new TestMachine();
+    rmSync(machine.repositoryPath, { recursive: true });
+    initRepository(machine.repositoryPath, { hash: "sha512", format: 2, insecure: true });
+    const name = publishIn(machine.path, os("1"));
+    const reference = { transport: "oci", name, signature: undefined } as const;
+    const first = await machine.stage(os("1"), { counted: false, reference });
+    machine.boot();
+    const before = machine.read("sysroot/composefs/meta.json");
+    const second = upgrade(machine, "2");
+    expect([first, second].map((id) => id.length)).toEqual([128, 128]);
+    expect(machine.read("sysroot/composefs/meta.json")).toBe(before);
+    expect(look(machine).cfsboot.deployments.flatMap(({ damage }) => damage)).toEqual([]);
+  });
+
+  test("an entry with another initrd keeps it, whatever is done with the menu (bootc#2367, bootc#2414)", async () => {
+    using machine = await installed();
+    const [name] = machine.names(ENTRIES);
+    const path = join(machine.path, ENTRIES, name!);
+    writeFileSync(
+      path,
+      `${readFileSync(path, "utf8")}initrd /addon.cpio
+`,
+    );
+    upgrade(machine, "2");
+    succeed(machine, "karg", "add", "quiet");
+    succeed(machine, "rollback");
+    const [entry] = machine
+      .names(ENTRIES)
+      .map((file) => machine.read(`${ENTRIES}/${file}`))
+      .filter((text) => text.includes("title Debian 1"));
+    expect(entry?.match(/^initrd .*$/gm)).toEqual([
+      expect.stringMatching(/^initrd \/EFI\/Linux\/bootc_composefs-[0-9a-f]+\/initrd$/),
+      "initrd /addon.cpio",
+    ]);
   });
 });
 
