@@ -21,7 +21,7 @@ function entry(id: string, artifact = id): string {
 
 const known = () => true;
 
-test("our entries are told from those of others (#2228: a foreign file is never an error)", () => {
+test("our entries are told from those of others, which are never an error (bootc#2228)", () => {
   using esp = temporaryEsp();
   esp.write(`${ENTRIES}/bootc_debian-13-1+2-1.conf`, entry(A, B));
   esp.write(`${ENTRIES}/fwupd.conf`, "title Firmware\nefi /EFI/tools/fwupdx64.efi\n");

@@ -72,7 +72,7 @@ describe("upgrade", () => {
     expect(slots(machine)).toEqual(["booted", "rollback"]);
   });
 
-  test("does nothing when there is nothing new, and says so", async () => {
+  test("does nothing when there is nothing new, and says so (bootc#1906)", async () => {
     using machine = await installed();
     expect(succeed(machine, "upgrade")).toMatch(/^No changes in oci:.*: it is what runs\n$/);
     expect(slots(machine)).toEqual(["booted"]);
@@ -81,7 +81,7 @@ describe("upgrade", () => {
     expect(succeed(machine, "update")).toMatch(/: it is staged already\n$/);
   });
 
-  test("an image that only its compression tells from the running one is not fetched", async () => {
+  test("an image that only its compression tells from the running one is not fetched (bcvk#307, bcvk#313)", async () => {
     using machine = await installed();
     publish(machine, { version: "1" }, "zstd");
     const before = machine.names("sysroot/composefs/streams");
@@ -89,7 +89,7 @@ describe("upgrade", () => {
     expect(machine.names("sysroot/composefs/streams")).toEqual(before);
   });
 
-  test("after a rollback what was left is not staged again", async () => {
+  test("after a rollback what was left is not staged again (snosi#350, snosi#745)", async () => {
     using machine = await installed();
     publish(machine, { version: "2" });
     succeed(machine, "upgrade");
@@ -101,7 +101,7 @@ describe("upgrade", () => {
     );
   });
 
-  test("--check tells, and changes nothing (also where bootc staged)", async () => {
+  test("--check tells, and changes nothing (bootc defect: check stages)", async () => {
     using machine = await installed();
     expect(succeed(machine, "upgrade", "--check")).toContain("No changes in ");
     publish(machine, { version: "2" });
@@ -191,7 +191,7 @@ describe("upgrade", () => {
     expect(machine.names("sysroot/state/deploy")).not.toContain(second!.id);
   });
 
-  test("conflicts in /etc stop it before anything is staged, and can be decided", async () => {
+  test("conflicts in /etc stop it before anything is staged, and can be decided (bootc#2285, bootc#2286)", async () => {
     using machine = await installed();
     mkdirSync(machine.etc("conf"));
     writeFileSync(machine.etc("conf/x"), "mine");
@@ -205,7 +205,7 @@ describe("upgrade", () => {
     expect(machine.read(`sysroot/state/deploy/${next}/etc/conf/x`)).toBe("mine");
   });
 
-  test("keeps as many as configured, and pinned ones", async () => {
+  test("keeps as many as configured, and pinned ones (bootc#904)", async () => {
     using machine = await installed();
     const first = machine.running!;
     succeed(machine, "pin", "booted");
@@ -250,7 +250,7 @@ describe("upgrade", () => {
     expect(usage("--progress-fd", "77")).toContain("expected an open pipe");
   });
 
-  test("--progress-fd gets lines of JSON", async () => {
+  test("--progress-fd gets lines of JSON (bootc#522)", async () => {
     using machine = await installed();
     publish(machine, { version: "2" });
     const { optionsOf } = await import("./on-machine.ts");
@@ -321,7 +321,7 @@ describe("switch", () => {
     );
   });
 
-  test("--target-imgref: fetched from one place, followed in another", async () => {
+  test("--target-imgref: fetched from one place, followed in another (bootc#2464, bootc#2467)", async () => {
     using machine = await installed();
     const source = publish(machine, { version: "2" });
     succeed(machine, "switch", source, "--target-imgref", "quay.io/example/os:2");
@@ -368,7 +368,7 @@ describe("rollback, pin, delete, gc", () => {
     expect(machine.boot()).toBe(first);
   });
 
-  test("rollback drops what is staged only when it is told to (bootc issue 1418)", async () => {
+  test("rollback drops what is staged only when it is told to (bootc#1418)", async () => {
     const { machine } = await upgraded();
     using _ = machine;
     publish(machine, { version: "3" });
@@ -461,7 +461,7 @@ describe("karg", () => {
       deleted: string[];
     };
 
-  test("is for the next boot, carried on by upgrades, and gone back with a rollback", async () => {
+  test("is for the next boot, carried on by upgrades, and gone back with a rollback (bootc#2161, dakota#362, secureblue#2345, secureblue#2538)", async () => {
     using machine = await installed();
     const first = machine.running!;
     publish(machine, { version: "2", kargs: ["image.two"] });
