@@ -56,7 +56,7 @@ describe("to-filesystem", () => {
   const root = (name: string) => join(directory, name);
   const SPEC = ["--root-mount-spec", "LABEL=system"];
 
-  test("an empty root gets a deployment, its ESP the boot loader and the menu", () => {
+  test("an empty root gets a deployment, its ESP the boot loader and the menu; nothing is of ostree (bootc#1929, bootc#1953, bootc#2289, bootc#2304, bootc#2305)", () => {
     const path = root("empty");
     const { status, stderr, stdout } = install(path, "to-filesystem", ...SPEC, "--karg", "nosmt");
     expect({ status, stderr }).toMatchObject({ status: 0 });
@@ -82,7 +82,7 @@ describe("to-filesystem", () => {
     expect(readdirSync(path).sort()).toEqual(["data", "efi"]);
   });
 
-  test("alongside, everything that is there stays: files, another boot loader, its configuration", () => {
+  test("alongside, everything that is there stays: files, another boot loader, its configuration (bootc#2323)", () => {
     const path = root("other");
     mkdirSync(join(path, "efi/EFI/BOOT"), { recursive: true });
     mkdirSync(join(path, "efi/loader"), { recursive: true });

@@ -279,7 +279,7 @@ describe("pulls", () => {
     expect(readdirSync(temporary)).toEqual([]);
   });
 
-  test("one that is not signed, or by another, or under another name, is not taken (bootc#528, bootc#1636)", async (ctx) => {
+  test("one that is not signed, or by another, or under another name, is not taken (bootc#528, bootc#1636, bootc-operator#64)", async (ctx) => {
     needs(ctx);
     const attempt = async (name: string, key: string) => {
       setPolicy({ "": signedBy(key) });

@@ -81,7 +81,7 @@ function replace(path: string, content: Uint8Array): void {
 }
 
 describe.each(["secure", "insecure"] as const)("%s", (kind) => {
-  test("a sound repository", () => {
+  test("a sound repository (bootc#2497)", () => {
     using fixture = newRepository(kind);
     store(fixture);
     const report = {
