@@ -1,7 +1,7 @@
 #!/bin/sh
 # A small Debian root that can boot, as a tar archive.
 #
-#   docs/image/base.sh SUITE OUT.tar        e.g. docs/image/base.sh trixie base.tar
+#   docs/image/base.sh SUITE OUT.tar [PACKAGE...]        e.g. docs/image/base.sh trixie base.tar openssh-server
 #
 # As root, or as a user for whom mmdebstrap can make a user namespace (package uidmap). Packages come from
 # $DEBIAN_MIRROR, by default the mirror that this machine itself uses.
@@ -9,6 +9,7 @@ set -eu
 
 suite=$1
 out=$2
+shift 2
 mirror=${DEBIAN_MIRROR:-$(apt-get indextargets --format '$(REPO_URI) $(LABEL)' 'Origin: Debian' |
   awk '$2 == "Debian" { print $1; exit }')}
 [ -n "$mirror" ] || {
@@ -26,6 +27,7 @@ case $(dpkg --print-architecture) in
   *) kernel=linux-image-$(dpkg --print-architecture) ;;
 esac
 packages=systemd,systemd-sysv,udev,dbus,kmod,mount,util-linux,e2fsprogs,fsverity,zstd,dracut,$kernel
+for package; do packages=$packages,$package; done
 
 # INITRD=No: the initramfs is made later, when our dracut module is there
 INITRD=No mmdebstrap --quiet --variant=apt --include="$packages" \

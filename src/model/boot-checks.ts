@@ -2,7 +2,8 @@
  * Will an image come up? What is known about its kernel and its initramfs is judged before it is staged. What can only be
  * known by booting it is left to the counting of boots.
  */
-import type { InitramfsContent, RootModule } from "./initramfs-content.ts";
+import { openerOf } from "./encryption.ts";
+import { type InitramfsContent, ROOT_MODULES, type RootModule } from "./initramfs-content.ts";
 
 export interface Finding {
   /** Which check it was. */
@@ -24,6 +25,8 @@ export const BOOT_CHECKS = {
   erofs: "the kernel can mount EROFS, by itself or by a module in the initramfs",
   overlay: "the kernel has overlay file systems, by itself or by a module in the initramfs",
   loop: "a kernel that mounts no EROFS files has loop devices",
+  "root-file-system": "the kernel can mount the root's own file system, where that is known",
+  encryption: "the initramfs can open the root, if the kernel's arguments say that it is encrypted",
   "fs-verity": "the kernel has fs-verity, if it is required",
 } as const;
 export type BootCheck = keyof typeof BOOT_CHECKS;
@@ -44,6 +47,10 @@ export interface BootFacts {
   readonly initramfs: InitramfsContent | Error;
   /** Whether the root is only set up where fs-verity protects it. */
   readonly verity: boolean;
+  /** The kernel's command line. */
+  readonly cmdline: string;
+  /** Of the root, where that is known. */
+  readonly rootFileSystem: string | undefined;
 }
 
 /** Where a kernel with EROFS on files begins; earlier ones need a loop device. */
@@ -55,17 +62,23 @@ const MODULES: Readonly<
   erofs: { built: /\/erofs\.ko$/m, option: "CONFIG_EROFS_FS", what: "EROFS" },
   overlay: { built: /\/overlay\.ko$/m, option: "CONFIG_OVERLAY_FS", what: "overlay file systems" },
   loop: { built: /\/loop\.ko$/m, option: "CONFIG_BLK_DEV_LOOP", what: "loop devices" },
+  "dm-crypt": { built: /\/dm-crypt\.ko$/m, option: "CONFIG_DM_CRYPT", what: "dm-crypt" },
+  ext4: { built: /\/ext4\.ko$/m, option: "CONFIG_EXT4_FS", what: "ext4" },
+  btrfs: { built: /\/btrfs\.ko$/m, option: "CONFIG_BTRFS_FS", what: "btrfs" },
+  xfs: { built: /\/xfs\.ko$/m, option: "CONFIG_XFS_FS", what: "XFS" },
 };
 
 const DRACUT = "dracut makes it when the image is built: dracut --add cfsboot";
 
 /** What speaks against an image; nothing if all is well. */
-export function checkBoot({ kernel, initramfs, verity }: BootFacts): Finding[] {
+export function checkBoot(facts: BootFacts): Finding[] {
+  const { kernel, initramfs, verity } = facts;
   const found: Finding[] = [];
   if (initramfs instanceof Error) {
     found.push(failed("initramfs", `its initramfs cannot be read: ${reasons(initramfs)}`, DRACUT));
   } else {
     found.push(...checkSetup(initramfs), ...checkModules(kernel, initramfs));
+    found.push(...checkRoot(facts, initramfs));
   }
   if (verity && kernel.config !== undefined && !/^CONFIG_FS_VERITY=y$/m.test(kernel.config)) {
     found.push(failed("fs-verity", `kernel ${kernel.release} has no fs-verity`));
@@ -110,12 +123,48 @@ function checkModules(kernel: KernelFacts, { modules }: InitramfsContent): Findi
     );
   }
   for (const name of ["erofs", "overlay"] as const) {
-    const finding = checkModule(kernel, modules.get(release), name);
+    const finding = checkModule(kernel, modules.get(release), name, name);
     if (finding !== undefined) found.push(finding);
   }
   if (isBefore(release, EROFS_FILES)) {
-    const finding = checkModule(kernel, modules.get(release), "loop");
+    const finding = checkModule(kernel, modules.get(release), "loop", "loop");
     if (finding !== undefined) found.push({ ...finding, level: "warning" });
+  }
+  return found;
+}
+
+/** What the root itself needs, besides what all do. */
+function checkRoot(
+  { kernel, cmdline, rootFileSystem }: BootFacts,
+  { modules, openers }: InitramfsContent,
+): Finding[] {
+  const there = modules.get(kernel.release);
+  const found: Finding[] = [];
+  const need = (name: RootModule, check: BootCheck) => {
+    const finding = checkModule(kernel, there, name, check);
+    if (finding !== undefined) found.push(finding);
+  };
+  const known = ROOT_MODULES.find((name) => name === rootFileSystem);
+  if (known !== undefined) need(known, "root-file-system");
+  const opener = openerOf(cmdline);
+  if (opener === undefined) return found;
+  need("dm-crypt", "encryption");
+  if (!openers.has("passphrase")) {
+    found.push(
+      failed(
+        "encryption",
+        "the root is encrypted, and its initramfs has no systemd-cryptsetup",
+        'dracut puts it there if the image has it: dracut --add "crypt systemd-cryptsetup"',
+      ),
+    );
+  } else if (opener === "tpm2" && !openers.has("tpm2")) {
+    found.push(
+      failed(
+        "encryption",
+        "a TPM opens the root, and its initramfs has no libtss2-esys to ask it",
+        "dracut puts it there if the image has it: dracut --add tpm2-tss",
+      ),
+    );
   }
   return found;
 }
@@ -124,6 +173,7 @@ function checkModule(
   { release, builtin, config }: KernelFacts,
   modules: ReadonlySet<RootModule> | undefined,
   name: RootModule,
+  check: BootCheck,
 ): Finding | undefined {
   const { built, option, what } = MODULES[name];
   if (modules?.has(name)) return undefined;
@@ -131,13 +181,13 @@ function checkModule(
   if (config !== undefined && new RegExp(`^${option}=y$`, "m").test(config)) return undefined;
   if (builtin === undefined && config === undefined) {
     return {
-      check: name,
+      check,
       level: "warning",
       message: `cannot tell whether kernel ${release} has ${what}: no /usr/lib/modules/${release}/modules.builtin`,
     };
   }
   return failed(
-    name,
+    check,
     `kernel ${release} has no ${what}: neither built in nor as a module in its initramfs`,
     `have the module in the initramfs: dracut --add-drivers ${name}`,
   );

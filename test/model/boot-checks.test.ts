@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
 import { type BootFacts, checkBoot } from "../../src/model/boot-checks.ts";
+import type { Opener } from "../../src/model/encryption.ts";
 import type { RootModule } from "../../src/model/initramfs-content.ts";
 
 const RELEASE = "6.12.1";
@@ -8,16 +9,21 @@ function facts(change: Partial<BootFacts> = {}): BootFacts {
   return {
     kernel: { release: RELEASE, builtin: "kernel/fs/ext4/ext4.ko\n", config: undefined },
     initramfs: initramfs(["erofs", "overlay"]),
-    verity: true,
+    ...{ verity: true, cmdline: "root=UUID=1 rw", rootFileSystem: undefined },
     ...change,
   };
 }
 
-function initramfs(modules: readonly RootModule[], release = RELEASE) {
+function initramfs(
+  modules: readonly RootModule[],
+  release = RELEASE,
+  openers: readonly Opener[] = [],
+) {
   return {
     programs: ["/usr/lib/cfsboot/composefs-setup-root"],
     units: ["composefs-setup-root.service"],
     modules: new Map([[release, new Set(modules)]]),
+    openers: new Set(openers),
   };
 }
 
@@ -111,4 +117,45 @@ test.each<[string, Partial<BootFacts>, string[], RegExp]>([
 test("fs-verity is not asked for where it is not required", () => {
   const kernel = { release: RELEASE, builtin: "", config: "CONFIG_EROFS_FS=m\n" };
   expect(found({ kernel, verity: false })).toEqual([]);
+});
+
+const ENCRYPTED = "rd.luks.name=01234567-89ab-cdef-0123-456789abcdef=root root=/dev/mapper/root rw";
+const BY_TPM = `${ENCRYPTED} rd.luks.options=01234567-89ab-cdef-0123-456789abcdef=tpm2-device=auto`;
+const ALL = ["erofs", "overlay", "dm-crypt"] as const;
+
+test.each<[string, Partial<BootFacts>, string[]]>([
+  [
+    "all that it takes",
+    { cmdline: BY_TPM, initramfs: initramfs(ALL, RELEASE, ["passphrase", "tpm2"]) },
+    [],
+  ],
+  [
+    "no TPM's libraries, which nobody needs",
+    { cmdline: ENCRYPTED, initramfs: initramfs(ALL, RELEASE, ["passphrase"]) },
+    [],
+  ],
+  [
+    "no systemd-cryptsetup",
+    { cmdline: ENCRYPTED, initramfs: initramfs(ALL) },
+    ["encryption: failed"],
+  ],
+  [
+    "nor what a TPM is asked by",
+    { cmdline: BY_TPM, initramfs: initramfs(ALL, RELEASE, ["passphrase"]) },
+    ["encryption: failed"],
+  ],
+  [
+    "no dm-crypt",
+    { cmdline: ENCRYPTED, initramfs: initramfs(["erofs", "overlay"], RELEASE, ["passphrase"]) },
+    ["encryption: failed"],
+  ],
+])("an encrypted root, with an initramfs that has %s", (_, change, expected) => {
+  expect(found(change)).toEqual(expected);
+});
+
+test("the root's own file system is looked for where it is known", () => {
+  expect(found({ rootFileSystem: "ext4" })).toEqual([]);
+  expect(found({ rootFileSystem: "btrfs" })).toEqual(["root-file-system: failed"]);
+  expect(found({ rootFileSystem: "btrfs", initramfs: initramfs([...ALL, "btrfs"]) })).toEqual([]);
+  expect(found({ rootFileSystem: "bcachefs" })).toEqual([]);
 });

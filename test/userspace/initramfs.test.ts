@@ -16,6 +16,7 @@ const EXPECTED = {
   programs: ["/usr/lib/cfsboot/composefs-setup-root"],
   units: ["composefs-setup-root.service"],
   modules: new Map([[RELEASE, new Set(["erofs", "overlay"])]]),
+  openers: new Set(),
 };
 
 /** Compresses with a program; `undefined` if it is not there. */
@@ -105,6 +106,8 @@ test("names are found with ./ and without usr/, and only programs that are progr
         data: "/x",
       },
       { name: "lib/modules/6.1/kernel/drivers/block/loop.ko", data: "l" },
+      { name: "usr/bin/systemd-cryptsetup", mode: 0o120777, data: "../lib/systemd/x" },
+      { name: "usr/lib/systemd/systemd-cryptsetup", mode: 0o100755, data: "c" },
       { name: "lib/modules/6.1/kernel/fs/erofs.ko.backup", data: "l" },
     ]),
   );
@@ -112,6 +115,7 @@ test("names are found with ./ and without usr/, and only programs that are progr
     programs: ["/./lib/bootc/initramfs-setup"],
     units: ["bootc-root-setup.service"],
     modules: new Map([["6.1", new Set(["loop"])]]),
+    openers: new Set(["passphrase"]),
   });
 });
 

@@ -82,7 +82,8 @@ async function toMounted(
   await withImage(flags, config, async (request) => {
     print(describeMounted(plan));
     if (flags.dryRun) return;
-    const wanted = { ...request, bootLoader: plan.bootLoader, kargs: plan.kargs };
+    const { bootLoader, kargs, rootFileSystem } = plan;
+    const wanted = { ...request, bootLoader, kargs, rootFileSystem };
     const { linux } = await import("../linux.ts");
     const finish = flags.skipFinalize !== true;
     report(await installMounted(linux, plan, wanted, finish, steps(flags)), `into ${plan.root}`);

@@ -123,7 +123,10 @@ async function toDisk(path: string, flags: Flags): Promise<void> {
   await withImage(flags, config, async (request) => {
     print(describeDisk(plan));
     if (flags.dryRun) return;
-    const wanted = { ...request, bootLoader: plan.bootLoader, kargs: plan.kargs };
+    const wanted = {
+      ...{ ...request, bootLoader: plan.bootLoader, kargs: plan.kargs },
+      rootFileSystem: plan.root.fileSystem,
+    };
     const unlocking = await unlockingOf(plan, flags);
     const { linux } = await import("../linux.ts");
     report(await disk.install(linux, plan, wanted, steps(flags), unlocking), `on ${path}`);

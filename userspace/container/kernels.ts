@@ -77,6 +77,6 @@ export function checkContainer(rootfs: Rootfs): Finding[] {
   return checkBoot({
     kernel: { release, builtin, config: text("config") },
     initramfs,
-    verity: true,
+    ...{ verity: true, cmdline: "", rootFileSystem: undefined },
   });
 }

@@ -2,7 +2,7 @@
 import { fromBytes } from "../../src/formats/bytestring.ts";
 import type { Tree } from "../../src/formats/tree.ts";
 import { HintedError } from "../../src/linux/hint.ts";
-import { checkBoot, type Finding } from "../../src/model/boot-checks.ts";
+import { type BootFacts, checkBoot, type Finding } from "../../src/model/boot-checks.ts";
 import { findFile, findKernels, type RegularContent } from "../../src/model/boot-resources.ts";
 import type { InitramfsContent } from "../../src/model/initramfs-content.ts";
 import { readInitramfs } from "../initramfs.ts";
@@ -13,10 +13,14 @@ const MAX_INITRAMFS = 2 ** 29;
 const MAX_TEXT = 1 << 24;
 
 /**
- * What speaks against booting a tree, as `checkBoot` finds it. `insecure`: fs-verity is not required of it. Nothing for a
- * tree without a kernel and its initramfs, which cannot be staged at all.
+ * What speaks against booting a tree so, as `checkBoot` finds it. Nothing for a tree without a kernel and its initramfs, which
+ * cannot be staged at all.
  */
-export function checkBootable(repository: Repository, tree: Tree, insecure: boolean): Finding[] {
+export function checkBootable(
+  repository: Repository,
+  tree: Tree,
+  how: Pick<BootFacts, "verity" | "cmdline" | "rootFileSystem">,
+): Finding[] {
   const [kernel] = findKernels(tree);
   if (kernel?.initramfs === undefined) return [];
   const { release, initramfs } = kernel;
@@ -32,7 +36,7 @@ export function checkBootable(repository: Repository, tree: Tree, insecure: bool
   return checkBoot({
     kernel: { release, builtin: text("modules.builtin"), config: text("config") },
     initramfs: contentOf(repository, initramfs),
-    verity: !insecure,
+    ...how,
   });
 }
 

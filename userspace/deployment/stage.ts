@@ -68,6 +68,8 @@ export interface StageRequest {
   readonly counted: boolean;
   /** The kernel's arguments where no deployment runs that has some. */
   readonly options?: string;
+  /** The type of the file system on which the machine's root is; absent: as it has been. */
+  readonly rootFileSystem?: string;
   /** Stages an image that would not come up, as far as can be told; absent where nobody can ask for that. */
   readonly force?: boolean;
 }
@@ -137,8 +139,6 @@ export function planStage(
   const kernel = kernelOf(repository, tree);
   // a repository that was sealed while the machine runs is good for what is booted next
   const insecure = repository.insecure && host.running?.insecure !== false;
-  const findings = checkBootable(repository, tree, insecure);
-  if (request.force !== true) requireBootable(findings, request.force === false);
   const label = labelOf(repository, tree);
   const architecture = image.config.document?.architecture ?? "";
   const { booted } = machine;
@@ -150,6 +150,10 @@ export function planStage(
     kargsOf(repository, tree, architecture),
     composefsArgument(id, insecure),
   );
+  const findings = checkBootable(repository, tree, {
+    ...{ verity: !insecure, cmdline: options, rootFileSystem: request.rootFileSystem },
+  });
+  if (request.force !== true) requireBootable(findings, request.force === false);
   const origin = newOrigin({
     image: request.reference,
     bootType: "bls",

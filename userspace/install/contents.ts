@@ -69,6 +69,8 @@ export interface Wanted {
   readonly kargDeletes: readonly string[];
   /** For many machines: nothing may be in it that each shall have for itself. */
   readonly generic: boolean;
+  /** The type of the root's file system. */
+  readonly rootFileSystem: string | undefined;
   readonly rootKeys: Uint8Array | undefined;
   /** Even if the image would not come up, as far as can be told. */
   readonly force: boolean;
@@ -111,6 +113,7 @@ export async function installContents(
     locked: false,
     counted: false,
     force: wanted.force,
+    ...(wanted.rootFileSystem !== undefined && { rootFileSystem: wanted.rootFileSystem }),
   };
   const options = wanted.kargs.join(" ");
   const machine = understand(observe(host, repository).seen);

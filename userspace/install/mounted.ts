@@ -38,6 +38,8 @@ export interface MountedWishes {
 
 export interface MountedPlan {
   readonly root: string;
+  /** The type of what is mounted there. */
+  readonly rootFileSystem: string;
   readonly esp: string | undefined;
   /** What the boot loader reads entries from; absent: `/boot` of the root. */
   readonly boot: string | undefined;
@@ -68,7 +70,7 @@ export function planMounted(wishes: MountedWishes): MountedPlan {
   }
   const separate = bootLoader === "grub" ? mounted(join(root, "boot")) : undefined;
   return {
-    ...{ root, esp, bootLoader },
+    ...{ root, rootFileSystem: mount.type, esp, bootLoader },
     boot: bootLoader === "grub" ? undefined : esp,
     kargs: [
       ...rootKargs(root, mount, wishes),

@@ -13,7 +13,7 @@ import {
 import { dirname, join } from "node:path";
 import { downloadPackage } from "../../scripts/debian-packages.mjs";
 import { CACHE, cached, hashOf, PROJECT } from "./cache.ts";
-import { cfsboot, ociImage, type Say } from "./systems.ts";
+import { cfsboot, type Extra, ociImage, type Say } from "./systems.ts";
 
 const SUITE = "trixie";
 const TAG = "machine";
@@ -33,6 +33,7 @@ export interface Installation {
   readonly loader: "systemd" | "grub";
   /** More options of `cfsboot install to-disk`. */
   readonly options?: readonly string[];
+  readonly extra?: Extra;
 }
 
 /** Kernel arguments of every machine. */
@@ -60,8 +61,8 @@ function debianPackage(name: string): string {
 }
 
 /** The image: an OCI layout and the tag in it. */
-async function machineImage(say: Say): Promise<{ layout: string; tag: string }> {
-  const base = await ociImage(SUITE, say);
+async function machineImage(say: Say, extra?: Extra): Promise<{ layout: string; tag: string }> {
+  const base = await ociImage(SUITE, say, extra);
   mkdirSync(CACHE, { recursive: true });
   const work = mkdtempSync(join(CACHE, "files-"));
   try {
@@ -94,12 +95,16 @@ async function machineImage(say: Say): Promise<{ layout: string; tag: string }> 
     const layer = join(work, "layer.tar");
     const owner = ["--owner=0", "--group=0", "--numeric-owner", "--mode=go-w", "--mtime=@0"];
     execFileSync("tar", ["-C", files, "--sort=name", ...owner, "-cf", layer, "."]);
-    const layout = await cached("oci-machine", hashOf(base.layout, readFileSync(layer)), (path) => {
-      say("image of a machine that updates itself");
-      cpSync(base.layout, path, { recursive: true });
-      const image = `${path}:${base.tag}`;
-      execFileSync("umoci", ["raw", "add-layer", "--image", image, "--tag", TAG, layer]);
-    });
+    const layout = await cached(
+      extra ? `oci-machine-${extra.name}` : "oci-machine",
+      hashOf(base.layout, readFileSync(layer)),
+      (path) => {
+        say("image of a machine that updates itself");
+        cpSync(base.layout, path, { recursive: true });
+        const image = `${path}:${base.tag}`;
+        execFileSync("umoci", ["raw", "add-layer", "--image", image, "--tag", TAG, layer]);
+      },
+    );
     return { layout, tag: TAG };
   } finally {
     rmSync(work, { recursive: true, force: true });
@@ -116,17 +121,21 @@ export interface MachineDisk {
 
 /** The disk of a machine on which the image was just installed. */
 export async function machineDisk(
-  { loader, options = [] }: Installation = { loader: "systemd" },
+  { loader, options = [], extra }: Installation = { loader: "systemd" },
   say: Say = () => {},
 ): Promise<MachineDisk> {
-  const { layout, tag } = await machineImage(say);
+  const { layout, tag } = await machineImage(say, extra);
   const args = [
     ...["--source-imgref", `oci:${layout}:${tag}`, "--target-imgref", `docker://${FOLLOWED}`],
     ...["--esp-size", "128M", "--size", "2G", "--bootloader", loader],
     ...[...KARGS.flatMap((karg) => ["--karg", karg]), ...options],
   ];
   const program = readFileSync(join(PROJECT, "dist/cfsboot.mjs"));
-  const kind = [loader, ...(options.length === 0 ? [] : [hashOf(...options).slice(0, 4)])];
+  const kind = [
+    loader,
+    ...(extra ? [extra.name] : []),
+    ...(options.length === 0 ? [] : [hashOf(...options).slice(0, 4)]),
+  ];
   const disk = await cached(`disk-machine-${kind.join("-")}`, hashOf(program, ...args), (path) => {
     say(`cfsboot install to-disk ${["--bootloader", loader, ...options].join(" ")}`);
     cfsboot("install", "to-disk", ...args, path);

@@ -2,7 +2,7 @@
  * Virtual machines in QEMU: booted directly into a kernel, or by UEFI firmware from their disk; watched on the serial console
  * until they power off.
  */
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import {
   accessSync,
   appendFileSync,
@@ -43,6 +43,8 @@ export interface Hardware {
   readonly writeLog?: string;
   /** More raw disk images, for `/dev/vdb` and so on. */
   readonly moreDisks?: readonly string[];
+  /** A directory for what a TPM 2 keeps: the machine has one. */
+  readonly tpm?: string;
   readonly cpus?: number;
   /** Whether there is a network, 10.0.2.0/24, in which 10.0.2.2 is the loopback of this machine. */
   readonly network?: boolean;
@@ -69,6 +71,8 @@ interface Watching {
   readonly checks?: Checks;
   readonly target?: Target;
   readonly powerOff?: PowerOff;
+  /** More credentials of the system (systemd.system-credentials(7)). */
+  readonly credentials?: Readonly<Record<string, string>>;
   /** Called with each line of the console while the machine runs. */
   readonly onConsole?: (line: string) => void;
 }
@@ -138,8 +142,12 @@ async function bootOnce(options: Boot | UefiBoot): Promise<Attempt> {
         "rd.emergency=poweroff",
         ...(checks === undefined ? [] : checkArguments(target)),
       ],
-      credentials: checks === undefined ? {} : checkCredentials(checks, target, powerOff),
+      credentials: {
+        ...options.credentials,
+        ...(checks === undefined ? {} : checkCredentials(checks, target, powerOff)),
+      },
     });
+    if (options.tpm !== undefined) startTpm(options.tpm, scratch);
     writeFileSync(log, "");
     writeFileSync(report, "");
     const started = Date.now();
@@ -266,6 +274,7 @@ export function qemuCommand(
       `file=${image},format=raw,if=none,id=disk${index},snapshot=${machine.persistent ? "off" : "on"}`,
       ...["-device", `virtio-blk-pci,drive=disk${index}`],
     ]),
+    ...(machine.tpm === undefined ? [] : tpmArguments(scratch)),
     ...networkArguments(machine),
     ...["-object", "rng-random,id=rng,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=rng"],
     ...Object.entries(wiring.credentials).flatMap(([name, text]) =>
@@ -292,6 +301,23 @@ function diskArguments({ disk, persistent, writeLog }: Hardware): string[] {
 function systemdString(name: string, value: string): string[] {
   // a comma would end it
   return ["-smbios", `type=11,value=io.systemd.${name}=${value.replaceAll(",", ",,")}`];
+}
+
+/** A TPM in software, which ends with the machine. */
+function startTpm(state: string, scratch: string): void {
+  mkdirSync(state, { recursive: true });
+  const control = `type=unixio,path=${tpmSocket(scratch)}`;
+  const how = ["socket", "--tpm2", "--daemon", "--terminate", "--flags", "startup-clear"];
+  execFileSync("swtpm", [...how, "--tpmstate", `dir=${state}`, "--ctrl", control]);
+}
+
+const tpmSocket = (scratch: string) => join(scratch, "tpm");
+
+function tpmArguments(scratch: string): string[] {
+  return [
+    ...["-chardev", `socket,id=tpm,path=${tpmSocket(scratch)}`],
+    ...["-tpmdev", "emulator,id=tpm0,chardev=tpm", "-device", "tpm-crb,tpmdev=tpm0"],
+  ];
 }
 
 function networkArguments({ network }: Hardware): string[] {

@@ -15,9 +15,38 @@ export type Suite = "trixie" | "sid";
 const DRACUT: Readonly<Record<Suite, string>> = {
   trixie:
     '--no-hostonly --no-hostonly-cmdline --no-early-microcode --compress "zstd -3"' +
-    ' -m "base systemd systemd-initrd dracut-systemd cfsboot" --force-drivers virtio_blk',
+    ' -m "base systemd systemd-initrd dracut-systemd cfsboot MODULES" --force-drivers virtio_blk',
   sid: "--no-hostonly --no-hostonly-cmdline --add cfsboot",
 };
+
+/** What a system has for some tests, which others need not wait for. */
+export interface Extra {
+  readonly name: string;
+  /** Of Debian. */
+  readonly packages: readonly string[];
+  /** Of dracut, for Debian 13. */
+  readonly modules: readonly string[];
+  /** Kernel modules in the initramfs. */
+  readonly drivers: readonly string[];
+}
+
+/** Installs to disks, with all kinds of root, and boots from them. */
+export const STORAGE: Extra = {
+  name: "storage",
+  packages: [
+    ...["btrfs-progs", "cryptsetup-bin", "dmsetup", "dosfstools", "fdisk", "systemd-cryptsetup"],
+    ...["libtss2-esys-3.0.2-0t64", "libtss2-rc0t64", "libtss2-tcti-device0t64", "tpm2-tools"],
+    "xfsprogs",
+  ],
+  modules: ["crypt", "dm", "systemd-cryptsetup", "tpm2-tss"],
+  drivers: ["btrfs", "xfs"],
+};
+
+function dracutOptions(suite: Suite, extra: Extra | undefined): string {
+  const { modules, drivers } = extra ?? { modules: [], drivers: [] };
+  const options = DRACUT[suite].replace(" MODULES", modules.map((name) => ` ${name}`).join(""));
+  return drivers.length === 0 ? options : `${options} --add-drivers "${drivers.join(" ")}"`;
+}
 
 const TAG = "debian";
 const RECIPE = join(PROJECT, "docs", "image");
@@ -27,30 +56,37 @@ const CFSBOOT = join(PROJECT, "dist", "cfsboot.mjs");
 export type Say = (step: string) => void;
 
 /** Path of a Debian root without cfsboot, a tar archive. */
-export function baseTar(suite: Suite, say: Say = () => {}): Promise<string> {
+export function baseTar(suite: Suite, say: Say = () => {}, extra?: Extra): Promise<string> {
   const recipe = join(RECIPE, "base.sh");
-  const key = hashOf(suite, process.arch, readFileSync(recipe));
-  return cached(`base-${suite}`, key, (path) => {
-    say(`Debian ${suite} root, by mmdebstrap`);
-    run(recipe, [suite, path], { DEBIAN_MIRROR: mirror() });
+  const packages = extra?.packages ?? [];
+  const key = hashOf(suite, process.arch, readFileSync(recipe), ...packages);
+  return cached(nameOf("base", suite, extra), key, (path) => {
+    say(`Debian ${suite} root, by mmdebstrap${extra ? `, with ${packages.join(", ")}` : ""}`);
+    run(recipe, [suite, path, ...packages], { DEBIAN_MIRROR: mirror() });
   });
+}
+
+function nameOf(what: string, suite: Suite, extra: Extra | undefined): string {
+  return [what, suite, ...(extra ? [extra.name] : [])].join("-");
 }
 
 /** The image: an OCI layout and the tag in it. */
 export async function ociImage(
   suite: Suite,
   say: Say = () => {},
+  extra?: Extra,
 ): Promise<{ layout: string; tag: string }> {
-  const base = await baseTar(suite, say);
+  const base = await baseTar(suite, say, extra);
+  const dracut = dracutOptions(suite, extra);
   mkdirSync(CACHE, { recursive: true });
   const files = mkdtempSync(join(CACHE, "files-"));
   try {
     run(join(PROJECT, "scripts", "install.sh"), ["--initramfs-only", files]);
     const recipe = join(RECIPE, "image.sh");
-    const key = hashOf(base, DRACUT[suite], readFileSync(recipe), hashOfTree(files));
-    const layout = await cached(`oci-${suite}`, key, (path) => {
+    const key = hashOf(base, dracut, readFileSync(recipe), hashOfTree(files));
+    const layout = await cached(nameOf("oci", suite, extra), key, (path) => {
       say(`image of Debian ${suite} with cfsboot: initramfs by dracut, layers by umoci`);
-      run(recipe, [base, files, path, TAG], { DRACUT: DRACUT[suite] });
+      run(recipe, [base, files, path, TAG], { DRACUT: dracut });
     });
     return { layout, tag: TAG };
   } finally {
