@@ -439,6 +439,34 @@ describe("rollback, pin, delete, gc", () => {
     expect(succeed(machine, "gc", "--dry-run")).toMatch(/^Dry run/);
   });
 
+  test("nothing is removed where what runs is not in the boot menu, and status says so", async () => {
+    const { machine, second } = await upgraded();
+    using _ = machine;
+    const boot = join(machine.path, "esp/loader");
+    renameSync(join(boot, "entries"), join(boot, "lost"));
+    const everything = () => [
+      machine.names("esp/EFI/Linux"),
+      machine.names("sysroot/state/deploy"),
+      machine.names("sysroot/composefs/images"),
+    ];
+    const before = everything();
+    for (const args of [["gc"], ["gc", "--dry-run"]]) {
+      expect(fail(machine, ...args)).toContain(
+        `what runs, ${second.slice(0, 12)}, is not in the boot menu: nothing is removed`,
+      );
+    }
+    publish(machine, { version: "3" });
+    fail(machine, "upgrade");
+    expect(everything()).toEqual(before);
+    expect(JSON.parse(succeed(machine, "status", "--json"))).toMatchObject({
+      status: { booted: { composefs: { verity: second } } },
+      cfsboot: { warnings: ["What runs is not in the boot menu."] },
+    });
+    expect(succeed(machine, "status", "--format", "humanreadable")).toMatch(
+      /^● Booted composefs\n/,
+    );
+  });
+
   test("gc --dry-run counts the objects of what would be untagged", async () => {
     const { machine } = await upgraded();
     using _ = machine;

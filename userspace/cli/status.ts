@@ -60,7 +60,15 @@ async function lookAt(flags: MachineFlags): Promise<HostStatus> {
   try {
     return await withMachine(flags, "look", ({ host, repository, live, readOnly }) => {
       const usrOverlay = live ? readUsrOverlay(host.linux) : undefined;
-      return hostStatus(hostFacts(host, repository, { usrOverlay, readOnly }));
+      const status = hostStatus(hostFacts(host, repository, { usrOverlay, readOnly }));
+      if (host.running === undefined || status.status.booted !== null) return status;
+      const { booted } = runningHostStatus(host.running, []).status;
+      const warnings = [...status.cfsboot.warnings, "What runs is not in the boot menu."];
+      return {
+        ...status,
+        status: { ...status.status, booted },
+        cfsboot: { ...status.cfsboot, warnings },
+      };
     });
   } catch (error) {
     if (error instanceof NotDeployedError) return unknownHostStatus([error.message]);

@@ -1,6 +1,7 @@
 /** Removes what no deployment needs: kernels, state directories, tags, and then objects of the repository. */
 import { isDigest } from "../../src/formats/oci.ts";
 import { tagRef } from "../../src/formats/oci-tag.ts";
+import { HintedError } from "../../src/linux/hint.ts";
 import { type BootGarbage, planGarbage } from "../../src/model/boot-gc.ts";
 import { type Machine, understand } from "../../src/model/deployments.ts";
 import { artifactName } from "../../src/model/menu-entry.ts";
@@ -46,11 +47,24 @@ export function describeCollection(garbage: BootGarbage): string[] {
 }
 
 /**
+ * A menu without what runs is not the one that the machine was booted by, or has been lost: whoever takes it for what is
+ * needed removes all else.
+ */
+function requireRunningKept({ running }: Host, { roots }: BootGarbage): void {
+  if (running === undefined || roots.includes(running.id)) return;
+  throw new HintedError(
+    `what runs, ${running.id.slice(0, 12)}, is not in the boot menu: nothing is removed`,
+    "is the boot partition the one that the machine was booted from?",
+  );
+}
+
+/**
  * Carries out a plan on the boot partitions and the state, not on objects. Nothing here is needed by what can be booted.
  *
  * Order: what was cut off; the record; the staged menu; kernels; state directories; tags.
  */
 export function collectBootFiles(host: Host, repository: Repository, garbage: BootGarbage): void {
+  requireRunningKept(host, garbage);
   const { linux } = host;
   removeUnfinished(host);
   if (garbage.record) removeStagedRecord(host);
@@ -96,6 +110,7 @@ export function previewCollection(
   onWait?: () => void,
 ): GcResult {
   const garbage = planCollection(repository, understand(observe(host, repository).seen));
+  requireRunningKept(host, garbage);
   const { roots, ...more } = options(host, repository, garbage, onWait);
   const tagged = garbage.tags.add.map(({ manifestDigest }) => manifestContentId(manifestDigest));
   return collectGarbage(repository, {
