@@ -136,6 +136,18 @@ export function setBlsSortKey(entry: BlsEntry, sortKey: string | undefined): Bls
   return setBlsValue(entry, "sort-key", sortKey);
 }
 
+/** The entry with other paths of what it starts and of its initrds. */
+export function changeBlsPaths(entry: BlsEntry, change: (path: string) => string): BlsEntry {
+  const keys: readonly string[] = [...KERNEL_KEYS, "initrd"];
+  const lines = entry.lines.map((line) => {
+    const { key, value } = line;
+    if (key === undefined || value === "" || !keys.includes(key)) return line;
+    const changed = change(value);
+    return changed === value ? line : changedLine(line, key, changed);
+  });
+  return view(lines, entry.problem);
+}
+
 function parseLine(bytes: ByteString): BlsLine {
   const [, key, value = ""] = /^[ \t\r]*([^ \t\r\n]+)[ \t]*([^\n]*)/.exec(bytes) ?? [];
   if (key === undefined || key.startsWith("#")) return { bytes, key: undefined, value: "" };

@@ -1,5 +1,7 @@
 /** What of a machine's deployments nothing needs any more. */
 import type { Machine } from "./deployments.ts";
+import { legacyArtifacts } from "./legacy-kernels.ts";
+import { artifactName } from "./menu-entry.ts";
 
 /** How the tag of a deployment's image begins; then comes the digest of its manifest, `sha256:…`. */
 const TAG = "localhost/bootc-";
@@ -11,7 +13,9 @@ export interface BootGarbage {
   readonly record: boolean;
   /** Ids of deployments that cannot be booted, and have a state directory. */
   readonly states: readonly string[];
-  /** Kernels that no entry boots. */
+  /** Artifacts whose directories get the names of today: early releases of bootc wrote no prefix. */
+  readonly legacy: readonly string[];
+  /** Directories of kernels that no entry boots. */
   readonly artifacts: readonly string[];
   readonly tags: TagChanges;
   /** Images that must stay whatever the repository's references say. */
@@ -39,6 +43,9 @@ export function planGarbage(
   manifests: ReadonlySet<string>,
 ): BootGarbage {
   const { leftovers, deployments } = machine;
+  const legacy = legacyArtifacts(machine);
+  // the names that they get: they may be there already, of a command that was cut off
+  const renamed = new Set(legacy.map(artifactName));
   const wanted = new Map(
     deployments.flatMap(({ state }) => {
       const manifestDigest = state?.origin?.manifestDigest;
@@ -50,7 +57,8 @@ export function planGarbage(
     stagedMenu: leftovers.stagedMenu,
     record: leftovers.record !== undefined,
     states: leftovers.states,
-    artifacts: leftovers.artifacts,
+    legacy,
+    artifacts: leftovers.artifacts.filter((name) => !renamed.has(name)),
     tags: {
       add: [...wanted]
         .filter(([tag, manifest]) => !tags.includes(tag) && manifests.has(manifest))

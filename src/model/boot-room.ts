@@ -3,6 +3,7 @@
  * can go back to stay; what is older than those goes if that makes room.
  */
 import type { Deployment, Machine } from "./deployments.ts";
+import { artifactName } from "./menu-entry.ts";
 import { PlanError } from "./menu-plan.ts";
 import { megabytes } from "./size-text.ts";
 
@@ -12,7 +13,7 @@ export interface BootRoom {
   readonly free: number;
   /** For the new kernel, if it is not there yet, and the menu. */
   readonly needed: number;
-  /** What the kernels take that are there, by artifact. */
+  /** What the kernels take that are there, by their directories' names. */
   readonly kernels: ReadonlyMap<string, number>;
 }
 
@@ -47,15 +48,15 @@ export function planRoom(
   return gone;
 }
 
-/** The kernels that nothing needs once these deployments are gone. */
+/** The directories of kernels that nothing needs once these deployments are gone. */
 export function freedKernels(
   { deployments }: Machine,
   gone: readonly Deployment[],
   artifact: string,
 ): readonly string[] {
   const staying = deployments.filter((one) => !gone.includes(one));
-  const needed = new Set([artifact, ...staying.map(({ entry }) => entry.artifact)]);
-  return [...new Set(gone.map(({ entry }) => entry.artifact))].filter((name) => !needed.has(name));
+  const needed = new Set([artifactName(artifact), ...staying.map(({ entry }) => entry.directory)]);
+  return [...new Set(gone.map(({ entry }) => entry.directory))].filter((name) => !needed.has(name));
 }
 
 function freed(

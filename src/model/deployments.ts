@@ -27,7 +27,7 @@ export interface Observation {
   readonly stagedMenu: readonly MenuEntry[] | undefined;
   readonly record: { readonly id: string; readonly locked: boolean } | undefined;
   readonly states: readonly StateDirectory[];
-  /** Directories of kernels by name, and whether they hold a kernel and an initramfs. */
+  /** Directories of kernels by their names, and whether they hold a kernel and an initramfs. */
   readonly artifacts: ReadonlyMap<string, boolean>;
   /** Images in the repository, in hex. */
   readonly images: ReadonlySet<string>;
@@ -67,7 +67,7 @@ export interface Leftovers {
   readonly record: string | undefined;
   /** State directories of deployments that cannot be booted. */
   readonly states: readonly string[];
-  /** Directories of kernels that no entry boots. */
+  /** Directories of kernels that no entry boots, by their names. */
   readonly artifacts: readonly string[];
 }
 
@@ -124,7 +124,7 @@ function damageOf(
   state: StateDirectory | undefined,
 ): readonly string[] {
   const damage: string[] = [];
-  const kernel = seen.artifacts.get(entry.artifact);
+  const kernel = seen.artifacts.get(entry.directory);
   if (kernel === undefined)
     damage.push(`its kernel ${entry.artifact} is not on the boot partition`);
   else if (!kernel) damage.push(`its kernel ${entry.artifact} is incomplete on the boot partition`);
@@ -141,7 +141,7 @@ function damageOf(
 function leftoversOf(seen: Observation, staged: Deployment | undefined): Leftovers {
   const entries = [...seen.menu, ...(staged === undefined ? [] : (seen.stagedMenu ?? []))];
   const ids = new Set(entries.map(({ id }) => id));
-  const artifacts = new Set(entries.map(({ artifact }) => artifact));
+  const artifacts = new Set(entries.map(({ directory }) => directory));
   // What runs is no left-over, whatever the menu says.
   if (seen.running !== undefined) ids.add(seen.running.id);
   return {

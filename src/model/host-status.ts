@@ -4,6 +4,7 @@
  */
 import type { OriginImage } from "../formats/origin.ts";
 import type { Deployment, Leftovers, Machine, Slot } from "./deployments.ts";
+import { artifactOf } from "./menu-entry.ts";
 import type { UpdateTrouble } from "./update-outcome.ts";
 
 /** What an image's documents say of it. */
@@ -309,7 +310,7 @@ function leftoversStatus(leftovers: Leftovers): HostStatus["cfsboot"]["leftovers
     stagedMenu: leftovers.stagedMenu,
     record: leftovers.record ?? null,
     states: leftovers.states,
-    kernels: leftovers.artifacts,
+    kernels: leftovers.artifacts.map((name) => artifactOf(name) ?? name),
   };
 }
 

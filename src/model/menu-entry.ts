@@ -15,6 +15,8 @@ export interface MenuEntry {
   readonly bootType: "bls" | "uki";
   /** What kernel and initramfs are kept under: the id of the deployment that brought them. */
   readonly artifact: string;
+  /** The directory, or the file of a UKI, that has them: the artifact's name, or without a prefix (see `artifactOf`). */
+  readonly directory: string;
   /** Absent: it has proved itself, or is not counted. */
   readonly tries: Tries | undefined;
   /** All that the file says. */
@@ -51,19 +53,27 @@ export function ownEntry(
   if (kernel === undefined || problem !== undefined) return undefined;
   const parts = kernel.path.split("/").filter((part) => part !== "");
   if (kernel.key === "linux") {
-    const artifact = artifactOf(parts.at(-2) ?? "");
+    const directory = parts.at(-2) ?? "";
+    const artifact = artifactOf(directory);
     const images = imagesOf(bls.options ?? "");
     const image = images.find(({ digest }) => known(digest)) ?? images[0];
     if (artifact === undefined || image === undefined) return undefined;
     const { digest: id, insecure } = image;
-    return { fileName, id, insecure, bootType: "bls", artifact, tries, bls };
+    return { fileName, id, insecure, bootType: "bls", artifact, directory, tries, bls };
   }
   // The command line of a UKI is in itself, and its name is its image's digest.
   const name = parts.at(-1) ?? "";
   if (!name.startsWith(PREFIX) || !name.endsWith(UKI_SUFFIX)) return undefined;
   const artifact = artifactOf(name.slice(0, -UKI_SUFFIX.length));
   if (artifact === undefined) return undefined;
-  return { fileName, id: artifact, insecure: false, bootType: "uki", artifact, tries, bls };
+  const found = {
+    id: artifact,
+    insecure: false,
+    bootType: "uki",
+    artifact,
+    directory: name,
+  } as const;
+  return { fileName, ...found, tries, bls };
 }
 
 function imagesOf(options: string): ComposefsArgument[] {

@@ -1,12 +1,19 @@
 import { expect, test } from "vitest";
 import { planRoom } from "../../src/model/boot-room.ts";
 import type { Deployment, Machine, Slot } from "../../src/model/deployments.ts";
+import { artifactName } from "../../src/model/menu-entry.ts";
 
 /** Deployments in the order of the menu: slot, kernel, and whether somebody pinned it. */
 function machineOf(...given: [slot: Slot, kernel: string, pinned?: boolean][]): Machine {
   const deployments = given.map(([slot, artifact, pinned = false], index) => {
     const id = `${index}`.repeat(128);
-    return { id, slot, pinned, entry: { id, artifact }, damage: [] } as unknown as Deployment;
+    return {
+      id,
+      slot,
+      pinned,
+      entry: { id, artifact, directory: artifactName(artifact) },
+      damage: [],
+    } as unknown as Deployment;
   });
   const of = (slot: Slot) => deployments.find((one) => one.slot === slot);
   return {
@@ -19,7 +26,7 @@ function machineOf(...given: [slot: Slot, kernel: string, pinned?: boolean][]): 
 }
 
 const MB = 1e6;
-const SIZES = new Map(["a", "b", "c", "d", "e"].map((name) => [name, 50 * MB]));
+const SIZES = new Map(["a", "b", "c", "d", "e"].map((name) => [artifactName(name), 50 * MB]));
 const place = (free: number, needed = 51) => ({
   path: "/efi",
   free: free * MB,

@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
 import { findDeployment, understand } from "../../src/model/deployments.ts";
+import { artifactName } from "../../src/model/menu-entry.ts";
 import { planNew } from "../../src/model/menu-plan.ts";
 import { filesOf, idOf, machineOf, menuOf, observe } from "./machine.ts";
 
@@ -34,7 +35,7 @@ test("a staged menu without a record, and a record without a menu, are left-over
   const live = menu(A, B);
   expect(machineOf(live, A, { stagedMenu: menu(C, A) })).toMatchObject({
     staged: undefined,
-    leftovers: { stagedMenu: true, record: undefined, states: [C], artifacts: [C] },
+    leftovers: { stagedMenu: true, record: undefined, states: [C], artifacts: [artifactName(C)] },
   });
   expect(machineOf(live, A, { record: { id: C, locked: false } })).toMatchObject({
     staged: undefined,
@@ -64,8 +65,8 @@ test("what is damaged is told, and why", () => {
   const machine = understand({
     ...seen,
     artifacts: new Map([
-      [A, true],
-      [B, false],
+      [artifactName(A), true],
+      [artifactName(B), false],
     ]),
     images: new Set([A, B]),
     states: seen.states.filter(({ id }) => id !== C),
@@ -91,14 +92,14 @@ test("one that was tried three times is damaged (bootc#1981)", () => {
 
 test("a kernel that another deployment has brought is in use (bootc#2102)", () => {
   const [a, b] = menu(A, B) as [ReturnType<typeof menu>[0], ReturnType<typeof menu>[0]];
-  const machine = machineOf([{ ...a!, artifact: C }, b!], A, {
+  const machine = machineOf([{ ...a!, artifact: C, directory: artifactName(C) }, b!], A, {
     artifacts: new Map([
-      [C, true],
-      [B, true],
-      [A, true],
+      [artifactName(C), true],
+      [artifactName(B), true],
+      [artifactName(A), true],
     ]),
   });
-  expect(machine.leftovers.artifacts).toEqual([A]);
+  expect(machine.leftovers.artifacts).toEqual([artifactName(A)]);
   expect(machine.booted!.damage).toEqual([]);
 });
 

@@ -76,7 +76,7 @@ export function observe(
       }),
       problems: [],
     })),
-    artifacts: new Map(all.map(({ artifact }) => [artifact, true])),
+    artifacts: new Map(all.map(({ directory }) => [directory, true])),
     images: new Set(all.map(({ id }) => id)),
     ...more,
   };

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { newOrigin } from "../../src/formats/origin.ts";
 import type { Machine } from "../../src/model/deployments.ts";
+import { artifactName } from "../../src/model/menu-entry.ts";
 import {
   decideFromDownloaded,
   decideSwitch,
@@ -48,7 +49,7 @@ function machine(
       problems: [],
     })),
     images: new Set(all.map(idOf)),
-    artifacts: new Map(all.map((number) => [idOf(number), true])),
+    artifacts: new Map(all.map((number) => [artifactName(idOf(number)), true])),
   });
 }
 

@@ -4,16 +4,18 @@ import { tagRef } from "../../src/formats/oci-tag.ts";
 import { HintedError } from "../../src/linux/hint.ts";
 import { type BootGarbage, planGarbage } from "../../src/model/boot-gc.ts";
 import { type Machine, understand } from "../../src/model/deployments.ts";
-import { artifactName } from "../../src/model/menu-entry.ts";
+import { isLegacyName } from "../../src/model/legacy-kernels.ts";
+import { artifactName, artifactOf } from "../../src/model/menu-entry.ts";
 import { STAGED_ENTRIES } from "../bootloader/boot-place.ts";
 import { removeStagedEntries } from "../bootloader/entries.ts";
-import { listKernels, removeKernel } from "../bootloader/kernels.ts";
+import { removeKernel } from "../bootloader/kernels.ts";
 import { settleRewrites } from "../oci/commit.ts";
 import { listTags, tagImage, untagImage } from "../oci/image.ts";
 import { MANIFEST_PREFIX, manifestContentId } from "../oci/streams.ts";
 import { collectGarbage, type GcResult } from "../repository/gc.ts";
 import type { Repository } from "../repository/repository.ts";
 import type { Host } from "./host.ts";
+import { migrateKernels, removeLegacyKernel } from "./migrate.ts";
 import { observe } from "./observe.ts";
 import { removeStagedRecord } from "./staged.ts";
 import { removeState } from "./state.ts";
@@ -39,7 +41,11 @@ export function describeCollection(garbage: BootGarbage): string[] {
   return [
     ...(garbage.record ? ["remove the record of what was staged"] : []),
     ...(garbage.stagedMenu ? ["remove the staged boot menu that nothing belongs to"] : []),
-    ...garbage.artifacts.map((name) => `remove kernel ${name.slice(0, 12)}`),
+    ...garbage.legacy.map(
+      (name) =>
+        `give kernel ${name.slice(0, 12)} the name that it has today: ${artifactName(name.slice(0, 12))}…`,
+    ),
+    ...garbage.artifacts.map((name) => `remove kernel ${(artifactOf(name) ?? name).slice(0, 12)}`),
     ...garbage.states.map((id) => `remove state of ${id.slice(0, 12)}`),
     ...tags.add.map(({ tag }) => `tag ${tag}`),
     ...tags.remove.map((tag) => `untag ${tag}`),
@@ -61,7 +67,7 @@ function requireRunningKept({ running }: Host, { roots }: BootGarbage): void {
 /**
  * Carries out a plan on the boot partitions and the state, not on objects. Nothing here is needed by what can be booted.
  *
- * Order: what was cut off; the record; the staged menu; kernels; state directories; tags.
+ * Order: what was cut off; the record; the staged menu; names of kernels; kernels; state directories; tags.
  */
 export function collectBootFiles(host: Host, repository: Repository, garbage: BootGarbage): void {
   requireRunningKept(host, garbage);
@@ -70,12 +76,11 @@ export function collectBootFiles(host: Host, repository: Repository, garbage: Bo
   if (garbage.record) removeStagedRecord(host);
   for (const place of host.places) {
     if (garbage.stagedMenu) removeStagedEntries(linux, place, STAGED_ENTRIES);
-    const present = new Set(listKernels(linux, place).map(({ name }) => name));
-    for (const artifact of garbage.artifacts) {
-      // a name without the prefix is none that this program or today's bootc has given
-      const name = artifactName(artifact);
-      if (present.has(name)) removeKernel(linux, place, name);
-    }
+  }
+  migrateKernels(host, repository, garbage.legacy);
+  for (const name of garbage.artifacts) {
+    if (isLegacyName(name)) removeLegacyKernel(host, name);
+    else for (const place of host.places) removeKernel(linux, place, name);
   }
   for (const id of garbage.states) removeState(host, id);
   for (const { tag, manifestDigest } of garbage.tags.add) {

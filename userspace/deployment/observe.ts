@@ -44,7 +44,7 @@ export function observe(host: Host, repository: Repository): Sight {
       stagedMenu: staged === undefined ? undefined : sorted(staged.own, host.loader),
       record: readRecord(host, warnings),
       states,
-      artifacts: new Map(kernels.map(({ artifact, complete }) => [artifact, complete])),
+      artifacts: new Map(kernels.map(({ name, complete }) => [name, complete])),
       images: new Set(repository.listImages()),
     },
     foreign: live?.foreign ?? [],

@@ -2,7 +2,6 @@
 import { HintedError } from "../../src/linux/hint.ts";
 import { type BootRoom, freedKernels, planRoom } from "../../src/model/boot-room.ts";
 import type { Deployment, Machine } from "../../src/model/deployments.ts";
-import { artifactName } from "../../src/model/menu-entry.ts";
 import { megabytes } from "../../src/model/size-text.ts";
 import { kernelSizes, removeKernel } from "../bootloader/kernels.ts";
 import { changeMenu } from "./change.ts";
@@ -50,7 +49,7 @@ export function makeBootRoom(
   changeMenu(host, machine, { menu, dropped: gone });
   const freed = freedKernels(machine, gone, artifact);
   for (const place of host.places) {
-    for (const name of freed) removeKernel(host.linux, place, artifactName(name));
+    for (const name of freed) removeKernel(host.linux, place, name);
   }
 }
 

@@ -1,0 +1,65 @@
+/** Kernels in directories without the prefix, which early releases of bootc have written. */
+import { O_CLOEXEC, O_NOFOLLOW, O_RDONLY } from "../../src/linux/constants.ts";
+import { withDirectory } from "../../src/linux/directories.ts";
+import type { Linux } from "../../src/linux/linux.ts";
+import { artifactName } from "../../src/model/menu-entry.ts";
+import type { BootPlace } from "./boot-place.ts";
+import {
+  KERNEL_FILES,
+  type KernelFile,
+  type KernelSource,
+  listKernels,
+  measureKernel,
+  writeKernel,
+} from "./kernels.ts";
+
+const CHUNK = 1 << 20;
+/** What must be left over for a new menu, in bytes. */
+const RESERVE = 1 << 20;
+
+/**
+ * Makes sure that a place has the kernel under the name of today, by a copy: between two names of one directory entries would
+ * lead nowhere. False if there is no room for that, or no such kernel.
+ */
+export function copyLegacyKernel(linux: Linux, place: BootPlace, artifact: string): boolean {
+  const whole = new Set(
+    listKernels(linux, place).flatMap(({ name, complete }) => (complete ? [name] : [])),
+  );
+  if (!whole.has(artifact)) return whole.has(artifactName(artifact));
+  const source = kernelSource(linux, place, artifact);
+  const { digest, sizes } = measureKernel(source);
+  if (whole.has(artifactName(artifact))) {
+    if (measureKernel(kernelSource(linux, place, artifactName(artifact))).digest === digest) {
+      return true;
+    }
+  }
+  const { available, blockSize } = linux.fstatfs(place.directory);
+  if (sizes.vmlinuz + sizes.initrd + RESERVE > available * blockSize) return false;
+  writeKernel(linux, place, artifact, source, digest);
+  return true;
+}
+
+/** Whether a directory holds a kernel's files and nothing else. */
+export function holdsOnlyKernel(linux: Linux, place: BootPlace, name: string): boolean {
+  return withDirectory(linux, place.directory, `${place.kernels}/${name}`, (directory) =>
+    linux.readdir(directory).every((entry) => KERNEL_FILES.some((file) => file === entry.name)),
+  );
+}
+
+function kernelSource(linux: Linux, place: BootPlace, name: string): KernelSource {
+  const file = (which: KernelFile) => () => chunks(linux, place, `${name}/${which}`);
+  return { vmlinuz: file("vmlinuz"), initrd: file("initrd") };
+}
+
+function* chunks(linux: Linux, place: BootPlace, path: string): Generator<Uint8Array> {
+  const flags = O_RDONLY | O_NOFOLLOW | O_CLOEXEC;
+  const fd = linux.openat(place.directory, `${place.kernels}/${path}`, flags);
+  try {
+    const buffer = new Uint8Array(CHUNK);
+    for (let n = linux.read(fd, buffer); n > 0; n = linux.read(fd, buffer)) {
+      yield buffer.subarray(0, n);
+    }
+  } finally {
+    linux.close(fd);
+  }
+}
