@@ -19,7 +19,8 @@ export function updateTrouble(
   if (record === undefined) return undefined;
   const { id, outcome, error = "unknown error" } = record;
   const name = id.slice(0, 12);
-  const again = "cfsboot upgrade stages it again; journalctl -b -1 -u cfsboot-finalize-staged";
+  const again =
+    "cfsboot upgrade, or switch if it was one, stages it again; journalctl -b -1 -u cfsboot-finalize-staged";
   if (outcome === "failed") {
     return { id, message: `the update to ${name} could not be finalized: ${error}`, hint: again };
   }
