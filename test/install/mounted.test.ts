@@ -7,13 +7,14 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  truncateSync,
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { osLayer } from "../deployment/machine.ts";
-import { image, writeLayout } from "../oci/fixtures/images.ts";
+import { image, tar as tarOf, writeLayout } from "../oci/fixtures/images.ts";
 
 const CFSBOOT = join(import.meta.dirname, "../../dist/cfsboot.mjs");
 const directory = mkdtempSync(join(tmpdir(), "cfsboot-mounted-"));
@@ -32,13 +33,21 @@ beforeAll(() => {
   const parents = ["usr/lib/systemd/", "usr/lib/systemd/boot/", "usr/lib/systemd/boot/efi/"];
   const files = [...parents.map((path) => ({ path })), program];
   const tar = osLayer({ version: "13", files });
-  writeLayout(layout, [{ image: image([{ tar, compression: "none" }]), tag: "os" }]);
+  const data = tarOf([{ path: "var/" }, { path: "var/seed", data: "of the image\n", uid: 7 }]);
+  const layers = [tar, data].map((each) => ({ tar: each, compression: "none" as const }));
+  writeLayout(layout, [{ image: image(layers), tag: "os" }]);
 });
 
 /** Runs the command on a root that is mounted only for it. */
 function install(root: string, command: string, ...args: string[]) {
+  return installWith("true", root, command, ...args);
+}
+
+/** The same with more mounts, which a script makes. */
+function installWith(mounts: string, root: string, command: string, ...args: string[]) {
   mkdirSync(join(root, "efi"), { recursive: true });
-  const script = 'mount --bind "$0" "$0" && mount --bind "$0/efi" "$0/efi" && exec "$@"';
+  const bind = 'mount --bind "$0" "$0" && mount --bind "$0/efi" "$0/efi"';
+  const script = `${bind} && ${mounts} && exec "$@"`;
   const cfsboot = [process.execPath, CFSBOOT, "install", command, root];
   const options = ["--source-imgref", `oci:${directory}/layout:os`, "--allow-missing-verity"];
   return spawnSync(
@@ -69,6 +78,40 @@ describe("to-filesystem", () => {
     const fallback = readFileSync(join(path, "efi/EFI/BOOT/BOOTX64.EFI"));
     expect(fallback.equals(boot("systemd-boot"))).toBe(true);
     expect(readFileSync(join(path, "efi/loader/random-seed"))).toHaveLength(32);
+  });
+
+  test("a file system that is mounted on /var becomes /var (bootc#336, bootc#1615, bootc#1728)", (ctx) => {
+    const path = root("var");
+    mkdirSync(join(path, "var"), { recursive: true });
+    const disk = join(directory, "var.raw");
+    writeFileSync(disk, "");
+    truncateSync(disk, 16 << 20);
+    const uuid = "01234567-89ab-4cde-8f01-23456789abcd";
+    const sbin = { ...process.env, PATH: `${process.env.PATH}:/usr/sbin:/sbin` };
+    spawnSync("mke2fs", ["-q", "-t", "ext4", "-U", uuid, disk], { env: sbin });
+    const { stdout: loop, status: looped } = spawnSync("losetup", ["--find", "--show", disk], {
+      encoding: "utf8",
+      env: sbin,
+    });
+    if (looped !== 0) ctx.skip("there are no loop devices");
+    try {
+      const mounts = `mount ${loop.trim()} "$0/var"`;
+      const { status, stderr, stdout } = installWith(mounts, path, "to-filesystem", ...SPEC);
+      expect({ status, stderr }).toMatchObject({ status: 0 });
+      expect(stdout).toContain(`/var is what is mounted on ${path}/var\n`);
+      expect(stdout).toContain(
+        `image's own: root=LABEL=system rw systemd.mount-extra=UUID=${uuid}:/var:ext4\n`,
+      );
+      expect(existsSync(join(path, "state/os/default/var/seed"))).toBe(false);
+      const debugfs = (request: string) =>
+        spawnSync("debugfs", ["-R", request, disk], { encoding: "utf8", env: sbin }).stdout;
+      expect(debugfs("cat /seed")).toBe("of the image\n");
+      expect(debugfs("stat /seed")).toMatch(/User: +7 /);
+      expect(debugfs("ls -p /")).not.toContain("cfsboot-tmp");
+    } finally {
+      spawnSync("losetup", ["--detach", loop.trim()], { env: sbin });
+      rmSync(disk);
+    }
   });
 
   test("a root that is not empty is refused, and nothing is written", () => {

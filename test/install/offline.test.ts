@@ -172,7 +172,7 @@ describe("a disk", () => {
     );
   });
 
-  test("tells on its root what it was installed from (#2541)", () => {
+  test("tells on its root what it was installed from (bootc#2541)", () => {
     const aleph = JSON.parse(debugfs("cat /.bootc-aleph.json"));
     expect(aleph).toEqual({
       digest: expect.stringMatching(/^sha256:[0-9a-f]{64}$/),

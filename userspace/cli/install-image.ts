@@ -11,6 +11,7 @@ import { type ImagePlatform, parsePlatform } from "../../src/formats/oci.ts";
 import { TRANSPORTS, type Transport as TransportName } from "../../src/formats/origin.ts";
 import type { StagePlan } from "../deployment/stage.ts";
 import type { Wanted } from "../install/contents.ts";
+import { hasFirmware } from "../install/firmware.ts";
 import { currentPlatform } from "../oci/platform.ts";
 import { UsageError } from "./errors.ts";
 import { dryRunOption } from "./machine.ts";
@@ -95,7 +96,7 @@ export function argument<T>(parse: (text: string) => T): (text: string) => T {
 }
 
 /** What a plan needs to know; `kargs` are added to those that it makes. */
-export type Request = Omit<Wanted, "bootLoader" | "kargs" | "rootFileSystem">;
+export type Request = Omit<Wanted, "bootLoader" | "kargs" | "rootFileSystem" | "firmware">;
 
 /** Looks the image up, and calls `use` with what shall be installed. */
 export async function withImage<T>(
@@ -147,6 +148,16 @@ export async function withImage<T>(
 /** Of the machines that it is for. */
 export function platformOf({ platform }: ImageFlags): ImagePlatform {
   return platform ?? currentPlatform();
+}
+
+/**
+ * Whether the firmware is told about the boot loader: if the disk is one of this machine, and for this machine. Says so, as
+ * it is part of the plan.
+ */
+export function planFirmware({ genericImage }: ImageFlags, bootLoader: BootLoader): boolean {
+  const firmware = !genericImage && bootLoader !== "none" && hasFirmware();
+  if (firmware) print(["tell the firmware to start that boot loader first (efibootmgr)"]);
+  return firmware;
 }
 
 /** Prints lines for people. */

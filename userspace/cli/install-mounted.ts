@@ -5,6 +5,7 @@ import { addExamples } from "./example.ts";
 import {
   type ImageFlags,
   imageOptions,
+  planFirmware,
   platformOf,
   print,
   report,
@@ -81,9 +82,11 @@ async function toMounted(
   });
   await withImage(flags, config, async (request) => {
     print(describeMounted(plan));
+    const { bootLoader, kargs, espDevice } = plan;
+    const firmware = espDevice !== undefined && planFirmware(flags, bootLoader);
     if (flags.dryRun) return;
-    const { bootLoader, kargs, rootFileSystem } = plan;
-    const wanted = { ...request, bootLoader, kargs, rootFileSystem };
+    const { rootFileSystem } = plan;
+    const wanted = { ...request, firmware, bootLoader, kargs, rootFileSystem };
     const { linux } = await import("../linux.ts");
     const finish = flags.skipFinalize !== true;
     report(await installMounted(linux, plan, wanted, finish, steps(flags)), `into ${plan.root}`);

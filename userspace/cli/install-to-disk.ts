@@ -13,6 +13,7 @@ import {
   argument,
   type ImageFlags,
   imageOptions,
+  planFirmware,
   platformOf,
   print,
   report,
@@ -122,9 +123,10 @@ async function toDisk(path: string, flags: Flags): Promise<void> {
   });
   await withImage(flags, config, async (request) => {
     print(describeDisk(plan));
+    const firmware = disk.real && planFirmware(flags, bootLoader);
     if (flags.dryRun) return;
     const wanted = {
-      ...{ ...request, bootLoader: plan.bootLoader, kargs: plan.kargs },
+      ...{ ...request, firmware, bootLoader, kargs: plan.kargs },
       rootFileSystem: plan.root.fileSystem,
     };
     const unlocking = await unlockingOf(plan, flags);
@@ -180,6 +182,8 @@ interface Disk {
   readonly size: number;
   readonly sectorSize: number;
   readonly missing: boolean;
+  /** Whether it is not a file. */
+  readonly real: boolean;
   /** Whether it is a file that is written as a whole. */
   readonly offline: boolean;
   readonly install: typeof import("../install/disk.ts").installOnDisk;
@@ -191,7 +195,8 @@ async function diskAt(path: string, { size: wished, viaLoopback }: Flags): Promi
     if (wished !== undefined) throw new UsageError(`--size is for files, ${path} is a disk`);
     if (viaLoopback) throw new UsageError(`--via-loopback is for files, ${path} is a disk`);
     const { installOnDisk, measureDevice } = await import("../install/disk.ts");
-    return { ...measureDevice(path), missing: false, offline: false, install: installOnDisk };
+    const kind = { missing: false, real: true, offline: false };
+    return { ...measureDevice(path), ...kind, install: installOnDisk };
   }
   if (stat !== undefined && !stat.isFile()) {
     throw new UsageError(`${path}: expected a disk, or a file`);
@@ -202,6 +207,7 @@ async function diskAt(path: string, { size: wished, viaLoopback }: Flags): Promi
     size: wished ?? (stat?.size || DEFAULT_FILE_SIZE),
     sectorSize: FILE_SECTOR,
     missing: stat === undefined,
+    real: false,
     offline: !viaLoopback,
     install: viaLoopback ? installByLoop : installOffline,
   };

@@ -28,6 +28,7 @@ import { ensureRepository } from "../repository/init.ts";
 import { openRepository, type Repository } from "../repository/repository.ts";
 import { writeAleph } from "./aleph.ts";
 import { withoutMachineId, withRootKeys } from "./etc-files.ts";
+import { type BootOption, tellFirmware } from "./firmware.ts";
 import { type GrubPlace, makeGrub, writeGrub } from "./grub.ts";
 import { labelOwn, labelShared, policyOf } from "./labels.ts";
 import { type Room, requireKernelRoom, requireRootRoom } from "./room.ts";
@@ -44,6 +45,8 @@ export interface Target {
   readonly insecure: boolean;
   /** The EFI system partition; absent: no boot loader is put there. */
   readonly esp: Fd | undefined;
+  /** Its device, if this machine has such a one. */
+  readonly espDevice?: string | undefined;
   /** Where GRUB, if that is what is wanted, finds `/boot`. */
   readonly grub: GrubPlace;
   /** A file system of its own for `/var`. */
@@ -71,6 +74,8 @@ export interface Wanted {
   readonly generic: boolean;
   /** The type of the root's file system. */
   readonly rootFileSystem: string | undefined;
+  /** Whether the firmware of this machine is told about the boot loader. */
+  readonly firmware: boolean;
   readonly rootKeys: Uint8Array | undefined;
   /** Even if the image would not come up, as far as can be told. */
   readonly force: boolean;
@@ -142,16 +147,34 @@ export async function installContents(
     selinux: labels !== undefined,
   });
   if (labels !== undefined) labelOwn(host.linux, host.sysroot, labels);
-  if (loader !== undefined) {
-    say(`write ${loader.name}`);
-    if (!loader.write()) {
-      say(
-        `EFI/BOOT has another boot loader, which stays: tell the firmware about EFI/${loader.path} (efibootmgr)`,
-      );
-    }
-  }
+  if (loader !== undefined) putLoader(loader, wanted.firmware ? target.espDevice : undefined, say);
   if (labels !== undefined) labelShared(host.linux, host.sysroot, labels);
   return plan;
+}
+
+function putLoader(
+  { name, path, label, write }: Loader,
+  espDevice: string | undefined,
+  say: (step: string) => void,
+): void {
+  say(`write ${name}`);
+  const first = write();
+  const problem = espDevice === undefined ? undefined : tell({ partition: espDevice, path, label });
+  if (problem !== undefined) say(`the firmware was not told about EFI/${path}: ${problem}`);
+  if (first || (espDevice !== undefined && problem === undefined)) return;
+  say(
+    `EFI/BOOT has another boot loader, which stays: tell the firmware about EFI/${path} (efibootmgr)`,
+  );
+}
+
+/** What went wrong: no reason to fail, as firmware looks into `EFI/BOOT` by itself. */
+function tell(option: BootOption): string | undefined {
+  try {
+    tellFirmware(option);
+    return undefined;
+  } catch (error) {
+    return (error as Error).message;
+  }
 }
 
 /** A boot loader that only needs to be written. */
@@ -159,6 +182,8 @@ interface Loader {
   readonly name: string;
   /** Below `EFI`. */
   readonly path: string;
+  /** What the firmware's menu calls it. */
+  readonly label: string;
   /** False if another one stays in its place. */
   readonly write: () => boolean;
 }
@@ -174,12 +199,13 @@ function prepareLoader(
   if (bootLoader === "grub") {
     const program = makeGrub(grub, architecture);
     const write = () => writeGrub(linux, esp, places[0].directory, grub, program);
-    return { name: "GRUB", path: program.path, write };
+    return { name: "GRUB", path: program.path, label: "GRUB", write };
   }
   const program = findSystemdBoot(repository, tree, architecture);
   const source = program.source === "image" ? "image" : "running system";
   const write = () => writeSystemdBoot(linux, esp, program, !generic);
-  return { name: `systemd-boot (of the ${source})`, path: program.path, write };
+  const label = "Linux Boot Manager"; // as bootctl calls it
+  return { name: `systemd-boot (of the ${source})`, path: program.path, label, write };
 }
 
 /** A command line without arguments, which are whole ones or names. The image is still chosen by it. */

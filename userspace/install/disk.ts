@@ -102,7 +102,9 @@ export async function installOnDevices(
     const repositoryPath = `/proc/self/fd/${root}/composefs`;
     const grub = { uuid: plan.root.fileSystemId, separateBoot: false };
     const rooms = roomOnDisk(plan, false);
-    const target = { host, repositoryPath, insecure: plan.insecure, esp, grub, ...rooms };
+    const espDevice = devices.find(({ partition }) => partition.role === "esp")?.device;
+    const { insecure } = plan;
+    const target = { host, repositoryPath, insecure, esp, espDevice, grub, ...rooms };
     const deployed = await installContents(target, wanted, say);
     for (const fd of [esp, xbootldr, root]) if (fd !== undefined) finishFileSystem(linux, fd);
     return deployed;

@@ -6,8 +6,9 @@ import { parseArgument, splitCmdline } from "../../src/formats/cmdline.ts";
 import type { BootLoader } from "../../src/formats/install-toml.ts";
 import { type MountInfo, mountAt, parseMountInfo } from "../../src/formats/mountinfo.ts";
 import { AT_FDCWD } from "../../src/linux/constants.ts";
+import { openDirectory } from "../../src/linux/directories.ts";
 import { HintedError } from "../../src/linux/hint.ts";
-import type { Linux } from "../../src/linux/linux.ts";
+import type { Fd, Linux } from "../../src/linux/linux.ts";
 import { openExplicitHost } from "../deployment/explicit-host.ts";
 import type { StagePlan } from "../deployment/stage.ts";
 import { installContents, type Wanted } from "./contents.ts";
@@ -41,6 +42,10 @@ export interface MountedPlan {
   /** The type of what is mounted there. */
   readonly rootFileSystem: string;
   readonly esp: string | undefined;
+  /** Its device, if it has one. */
+  readonly espDevice: string | undefined;
+  /** Where a file system of its own for `/var` is mounted. */
+  readonly separateVar: string | undefined;
   /** What the boot loader reads entries from; absent: `/boot` of the root. */
   readonly boot: string | undefined;
   readonly bootLoader: BootLoader;
@@ -68,12 +73,17 @@ export function planMounted(wishes: MountedWishes): MountedPlan {
       `mount it on ${root}/boot/efi, or name its directory by --esp`,
     );
   }
+  const varPath = join(root, "var");
+  const separateVar = wishes.alongside ? undefined : mounted(varPath);
   const separate = bootLoader === "grub" ? mounted(join(root, "boot")) : undefined;
   return {
     ...{ root, rootFileSystem: mount.type, esp, bootLoader },
+    espDevice: esp === undefined ? undefined : deviceOf(mounted(esp)),
+    separateVar: separateVar && varPath,
     boot: bootLoader === "grub" ? undefined : esp,
     kargs: [
       ...rootKargs(root, mount, wishes),
+      ...(separateVar === undefined ? [] : varKargs(varPath, separateVar)),
       ...(separate === undefined ? [] : bootKargs(join(root, "boot"), separate, wishes)),
       ...kargs,
     ],
@@ -85,10 +95,17 @@ export function planMounted(wishes: MountedWishes): MountedPlan {
   };
 }
 
+function deviceOf(mount: MountInfo | undefined): string | undefined {
+  const source = mount && toText(mount.source);
+  return source?.startsWith("/dev/") ? source : undefined;
+}
+
 /** For people, a step a line. */
-export function describeMounted({ root, esp, bootLoader, kargs, insecure }: MountedPlan): string[] {
+export function describeMounted(plan: MountedPlan): string[] {
+  const { root, esp, bootLoader, kargs, insecure, separateVar } = plan;
   return [
     `install into ${root}; nothing in it is removed`,
+    ...(separateVar === undefined ? [] : [`/var is what is mounted on ${separateVar}`]),
     bootLoader === "none" || esp === undefined
       ? "install no boot loader"
       : `install ${bootLoader === "grub" ? "GRUB" : "systemd-boot"} on ${esp}`,
@@ -100,7 +117,7 @@ export function describeMounted({ root, esp, bootLoader, kargs, insecure }: Moun
 /** Carries out a plan. `finish`: the file systems are trimmed, and frozen for a moment, at the end. */
 export async function installMounted(
   linux: Linux,
-  { root, esp, boot, bootLoader, insecure, grub }: MountedPlan,
+  { root, esp, espDevice, boot, bootLoader, insecure, grub, separateVar }: MountedPlan,
   wanted: Wanted,
   finish: boolean,
   say: (step: string) => void,
@@ -119,14 +136,23 @@ export async function installMounted(
     rootRoom: { name: root, hint: "what is there may go, or the file system must be larger" },
     bootRoom: { name: host.places[0].path, hint: "--esp may name another, larger one" },
   };
-  const target = { host, repositoryPath, insecure, esp: system?.sysroot, grub, ...rooms };
+  using mountedVar = separateVar === undefined ? undefined : openVar(linux, separateVar);
+  const target = {
+    ...{ host, repositoryPath, insecure, esp: system?.sysroot, espDevice, grub, ...rooms },
+    ...(mountedVar && { mountedVar: mountedVar.fd }),
+  };
   const deployed = await installContents(target, wanted, say);
   if (finish) {
-    for (const fd of [system?.sysroot, host.sysroot]) {
+    for (const fd of [system?.sysroot, mountedVar?.fd, host.sysroot]) {
       if (fd !== undefined) finishFileSystem(linux, fd);
     }
   }
   return deployed;
+}
+
+function openVar(linux: Linux, path: string): Disposable & { readonly fd: Fd } {
+  const fd = openDirectory(linux, AT_FDCWD, path);
+  return { fd, [Symbol.dispose]: () => linux.close(fd) };
 }
 
 function makeBoot(linux: Linux, root: string): void {
@@ -168,7 +194,11 @@ function rootKargs(root: string, mount: MountInfo, wishes: MountedWishes): strin
     mount.type === "btrfs" && subvolume !== undefined && subvolume !== "/"
       ? [`rootflags=subvol=${subvolume.slice(1)}`]
       : [];
-  return [`root=${rootMountSpec ?? `UUID=${uuidOf(root, "--root-mount-spec")}`}`, ...flags, "rw"];
+  return [
+    `root=${rootMountSpec ?? `UUID=${uuidOf(root, "--root-mount-spec does without")}`}`,
+    ...flags,
+    "rw",
+  ];
 }
 
 function isAboutRoot(name: string): boolean {
@@ -177,16 +207,23 @@ function isAboutRoot(name: string): boolean {
 
 function bootKargs(path: string, { type }: MountInfo, { bootMountSpec }: MountedWishes): string[] {
   if (bootMountSpec === "") return [];
-  const spec = bootMountSpec ?? `UUID=${uuidOf(path, "--boot-mount-spec")}`;
+  const spec = bootMountSpec ?? `UUID=${uuidOf(path, "--boot-mount-spec does without")}`;
   return [`systemd.mount-extra=${spec}:/boot:${type}:ro`];
 }
 
-function uuidOf(path: string, option = "--bootloader systemd"): string {
+/** The system mounts it over the `/var` that all deployments share otherwise. */
+function varKargs(path: string, { type }: MountInfo): string[] {
+  return [
+    `systemd.mount-extra=UUID=${uuidOf(path, "unmount it, or put a file system there that has one")}:/var:${type}`,
+  ];
+}
+
+function uuidOf(path: string, hint = "--bootloader systemd does without"): string {
   const args = ["--noheadings", "--output", "UUID", "--mountpoint", path];
   const uuid = runProgram("findmnt", args, { accept: [1] })
     .trim()
     .split("\n")
     .at(-1);
   if (uuid) return uuid;
-  throw new HintedError(`what is mounted on ${path} has no UUID`, `${option} does without`);
+  throw new HintedError(`what is mounted on ${path} has no UUID`, hint);
 }
