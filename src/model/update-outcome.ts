@@ -18,18 +18,20 @@ export function updateTrouble(
 ): UpdateTrouble | undefined {
   if (record === undefined) return undefined;
   const { id, outcome, error = "unknown error" } = record;
+  // Once it is in the menu it is finalized: power may have been lost before that was noted.
+  const deployment = machine.deployments.find((one) => one.id === id && one.slot !== "staged");
+  const done = outcome === "finalized" || deployment !== undefined;
   const name = id.slice(0, 12);
   const again =
     "cfsboot upgrade, or switch if it was one, stages it again; journalctl -b -1 -u cfsboot-finalize-staged";
-  if (outcome === "failed") {
+  if (!done && outcome === "failed") {
     return { id, message: `the update to ${name} could not be finalized: ${error}`, hint: again };
   }
-  if (outcome === "staged") {
+  if (!done) {
     if (record.locked || record.stagedIn === bootId) return undefined;
     const message = `the update to ${name} was staged, but the machine went down before it was finalized`;
     return { id, message, hint: again };
   }
-  const deployment = machine.deployments.find((one) => one.id === id);
   if (deployment === undefined || deployment === machine.booted) return undefined;
   if (deployment.entry.tries?.left !== 0) return undefined;
   return {
