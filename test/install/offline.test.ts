@@ -81,6 +81,17 @@ test("nothing is made, and the plan is told, by --dry-run", () => {
   expect(readdirSync(directory)).toEqual(["layout"]);
 });
 
+test("a disk that is not there is no file in /dev", () => {
+  for (const path of ["/dev/cfsboot-nowhere", "/dev/../dev/cfsboot-nowhere"]) {
+    expect(install("--size", "1G", "--esp-size", "100M", path)).toEqual({
+      status: 1,
+      stdout: "",
+      stderr: `cfsboot: error: ${path}: there is no such disk\nhint: lsblk lists those that there are\n`,
+    });
+    expect(existsSync("/dev/cfsboot-nowhere")).toBe(false);
+  }
+});
+
 describe("a disk", () => {
   let root = "";
   let esp = "";

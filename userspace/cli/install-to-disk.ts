@@ -1,8 +1,10 @@
 /** `cfsboot install to-disk` */
 import { statSync } from "node:fs";
+import { resolve } from "node:path";
 import { type Command, Option } from "commander";
 import { parseByteSize } from "../../src/formats/byte-size.ts";
 import { type BootLoader, FILE_SYSTEMS, type FileSystem } from "../../src/formats/install-toml.ts";
+import { HintedError } from "../../src/linux/hint.ts";
 import { DEFAULT_ESP_SIZE } from "../../src/model/disk-layout.ts";
 import { ENCRYPTIONS, type Opener } from "../../src/model/encryption.ts";
 import type { DiskPlan } from "../install/disk-plan.ts";
@@ -200,6 +202,10 @@ async function diskAt(path: string, { size: wished, viaLoopback }: Flags): Promi
   }
   if (stat !== undefined && !stat.isFile()) {
     throw new UsageError(`${path}: expected a disk, or a file`);
+  }
+  // a file there is in memory, and whoever names one meant a disk
+  if (stat === undefined && /^\/dev\/(?!shm\/)/.test(resolve(path))) {
+    throw new HintedError(`${path}: there is no such disk`, "lsblk lists those that there are");
   }
   const { installOffline } = await import("../install/offline.ts");
   const { installByLoop } = await import("../install/loop.ts");
