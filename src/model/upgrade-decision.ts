@@ -117,7 +117,7 @@ export function decideSwitch(twin: Deployment | undefined, { inPlace }: SwitchWi
   throw new PlanError(
     `the ${twin.slot} deployment ${name} has this image already`,
     twin.slot === "booted" || twin.slot === "staged"
-      ? "--in-place makes it follow the new reference"
-      : `--in-place makes it follow the new reference; cfsboot rollback ${name} boots it`,
+      ? "cfsboot switch --in-place makes it follow the new reference"
+      : `cfsboot switch --in-place makes it follow the new reference; cfsboot rollback ${name} boots it`,
   );
 }

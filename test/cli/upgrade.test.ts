@@ -304,7 +304,7 @@ describe("switch", () => {
     expect(said).toContain(
       `the booted deployment ${machine.running!.slice(0, 12)} has this image already`,
     );
-    expect(said).toContain("hint: --in-place makes it follow the new reference");
+    expect(said).toContain("hint: cfsboot switch --in-place makes it follow the new reference");
     expect(succeed(machine, "switch", "--in-place", "--dry-run", `oci:${same}:x`)).toMatch(
       /^make it so that 0 /,
     );
