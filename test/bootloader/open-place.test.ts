@@ -4,7 +4,11 @@ import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
+import { AT_FDCWD, O_CLOEXEC, O_DIRECTORY, O_RDONLY } from "../../src/linux/constants.ts";
+import { ENTRIES, espPlace } from "../../userspace/bootloader/boot-place.ts";
+import { inUse } from "../../userspace/bootloader/open-place.ts";
 import { linux } from "../../userspace/linux.ts";
+import { type TemporaryPlace, temporaryEsp } from "./place.ts";
 
 const PROCESS = join(import.meta.dirname, "open-place-process.ts");
 
@@ -35,4 +39,23 @@ test("a partition that is mounted read-only is written to all the same, and stay
   } finally {
     rmSync(directory, { recursive: true });
   }
+});
+
+test("where bootc's menu is on the ESP, it stays there, though there is an extended boot loader partition", () => {
+  using xbootldr = temporaryEsp();
+  using esp = temporaryEsp();
+  const id = "ab".repeat(64);
+  const entry = `version 1\nlinux /EFI/Linux/bootc_composefs-${id}/vmlinuz\noptions composefs=${id}\n`;
+  const foreign = "title Other\nlinux /vmlinuz\n";
+  xbootldr.write(`${ENTRIES}/other.conf`, foreign);
+  const again = (place: TemporaryPlace) => {
+    const flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC;
+    return espPlace(linux.openat(AT_FDCWD, place.path, flags), place.path);
+  };
+  const choose = () => inUse(linux, [again(xbootldr)], () => [again(esp)])[0];
+  expect(choose()?.path).toBe(xbootldr.path);
+  esp.write(`${ENTRIES}/bootc_x-1-1.conf`, entry);
+  expect(choose()?.path).toBe(esp.path);
+  xbootldr.write(`${ENTRIES}/bootc_x-1-1.conf`, entry);
+  expect(choose()?.path).toBe(xbootldr.path);
 });

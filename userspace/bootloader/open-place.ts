@@ -11,7 +11,8 @@ import {
 import { createMount, type FsSetting, isRefused } from "../../src/linux/fs-context.ts";
 import type { Fd, Linux } from "../../src/linux/linux.ts";
 import { makeWritable } from "../../src/linux/writable-mount.ts";
-import { type BootPlace, espPlace } from "./boot-place.ts";
+import { type BootPlace, ENTRIES, espPlace } from "./boot-place.ts";
+import { readMenu } from "./entries.ts";
 
 /** Nobody but root has business in it: it holds the random seed, among others. */
 const FAT_OPTIONS: readonly FsSetting[] = [
@@ -38,6 +39,23 @@ export function openPartition(
   } catch (error) {
     throw new Error(`boot partition ${device.path}`, { cause: error });
   }
+}
+
+/** The places, or, if there is no menu of ours, but one in the `others`, which a boot loader also reads, those. */
+export function inUse(
+  linux: Linux,
+  places: readonly BootPlace[],
+  others: () => readonly BootPlace[],
+): readonly BootPlace[] {
+  if (haveMenu(linux, places)) return places;
+  const second = others();
+  const [used, unused] = haveMenu(linux, second) ? [second, places] : [places, second];
+  for (const { directory } of unused) linux.close(directory);
+  return used;
+}
+
+function haveMenu(linux: Linux, places: readonly BootPlace[]): boolean {
+  return places.some((place) => (readMenu(linux, place, ENTRIES, () => true)?.own.length ?? 0) > 0);
 }
 
 /** So often it is tried to mount what others have mounted read-only, and so long is waited each time, in milliseconds. */

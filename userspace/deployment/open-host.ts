@@ -1,6 +1,7 @@
 /** Opens the running machine: what runs, the physical root, the boot partitions, the boot loader. */
 import { ascii, fromBytes, fromText, toText } from "../../src/formats/bytestring.ts";
 import { efiText } from "../../src/formats/efi-variable.ts";
+import type { BlockDevice } from "../../src/formats/lsblk.ts";
 import { type MountInfo, mountAt, parseMountInfo } from "../../src/formats/mountinfo.ts";
 import {
   AT_FDCWD,
@@ -26,7 +27,7 @@ import { type Loader, loaderOf } from "../../src/model/loader.ts";
 import { findRunning, type Running } from "../../src/model/running.ts";
 import { listBlockDevices } from "../bootloader/block-devices.ts";
 import { type BootPlace, grubPlace } from "../bootloader/boot-place.ts";
-import { openPartition } from "../bootloader/open-place.ts";
+import { inUse, openPartition } from "../bootloader/open-place.ts";
 import type { Host } from "./host.ts";
 import { bootId } from "./outcome.ts";
 
@@ -176,9 +177,13 @@ function openPlaces(
     return { loader, places: [{ ...place, journaled: true }] };
   }
   const partitions = findBootPartitions(listBlockDevices(), rootDevice(linux, mounts));
-  // Where there is an extended boot loader partition, entries and kernels are there (Boot Loader Specification).
-  const devices = partitions.xbootldrs.length > 0 ? partitions.xbootldrs : partitions.esps;
-  const [first, ...rest] = devices.map((device) => openPartition(linux, device, readOnly));
+  const open = (devices: readonly BlockDevice[]) =>
+    devices.map((device) => openPartition(linux, device, readOnly));
+  const { esps, xbootldrs } = partitions;
+  // Where there is an extended boot loader partition, entries and kernels are there (Boot Loader Specification); but bootc
+  // knows none.
+  const [first, ...rest] =
+    xbootldrs.length > 0 ? inUse(linux, open(xbootldrs), () => open(esps)) : open(esps);
   if (first === undefined) {
     throw new HintedError(
       "there is no EFI system partition on the disk of the root file system",
