@@ -5,9 +5,9 @@ import {
   applyKargChanges,
   deleteKarg,
   deleteKargName,
-  kargChanges,
   replaceKarg,
   sameKarg,
+  sameKargName,
 } from "../formats/kargs.ts";
 import type { LocalKargs } from "../formats/origin.ts";
 import type { Deployment, Machine } from "./deployments.ts";
@@ -25,44 +25,93 @@ export interface EditedKargs {
   readonly local: LocalKargs;
 }
 
+interface Edited {
+  readonly list: readonly string[];
+  readonly added: readonly string[];
+  readonly deleted: readonly string[];
+}
+
 /**
- * A command line with edits made, in their order, and what is noted of it. Throws an error for what is not there, or what
- * decides which image is booted.
+ * A command line with edits made, in their order, and what is noted of it. Where all of a name was deleted or replaced, the
+ * name is noted: a new image may bring it with another value. Throws an error for what is not there, or what decides which
+ * image is booted.
  */
 export function editKargs(
   options: string,
   local: LocalKargs,
   edits: readonly KargEdit[],
 ): EditedKargs {
-  const before = splitCmdline(options);
-  const after = edits.reduce<readonly string[]>(edited, before);
-  const { added, deleted } = kargChanges(before, after);
-  return {
-    options: after.join(" "),
-    local: {
-      added: union(without(local.added, deleted), without(added, local.deleted)),
-      deleted: union(without(local.deleted, added), without(deleted, local.added)),
-    },
-  };
+  const before: Edited = { list: splitCmdline(options), ...local };
+  const { list, added, deleted } = edits.reduce(edited, before);
+  return { options: list.join(" "), local: { added: [...added], deleted: [...deleted] } };
 }
 
-function edited(list: readonly string[], { edit, karg }: KargEdit): readonly string[] {
+function edited(now: Edited, { edit, karg }: KargEdit): Edited {
   if (isComposefsArgument(karg) || ["composefs", "composefs.digest"].includes(karg)) {
     throw new Error(`kernel argument ${karg}: it decides which image is booted`);
   }
-  if (edit === "add") return addKarg(list, karg);
-  if (edit === "replace") return replaceKarg(list, karg);
-  const exact = deleteKarg(list, karg);
-  if (exact.length < list.length) return exact;
+  switch (edit) {
+    case "add":
+      return added(now, karg);
+    case "delete":
+      return deleted(now, karg);
+    case "replace":
+      return replaced(now, karg);
+  }
+}
+
+function added(now: Edited, karg: string): Edited {
+  const list = addKarg(now.list, karg);
+  if (list.length === now.list.length) return now;
+  // what was only deleted is there again
+  const kept = deleteKarg(now.deleted, karg);
+  if (kept.length < now.deleted.length) return { ...now, list, deleted: kept };
+  return { ...now, list, added: addKarg(now.added, karg) };
+}
+
+function deleted(now: Edited, karg: string): Edited {
+  const list = deleteKarg(now.list, karg);
+  if (list.length < now.list.length) {
+    const kept = deleteKarg(now.added, karg);
+    if (kept.length < now.added.length) return { ...now, list, added: kept };
+    return { ...now, list, deleted: addKarg(now.deleted, karg) };
+  }
   // a name alone stands for all of that name
-  const named = parseArgument(karg).value === undefined ? deleteKargName(list, karg) : list;
-  if (named.length < list.length) return named;
+  if (parseArgument(karg).value === undefined) {
+    const without = withoutName(now, karg);
+    if (without.list.length < now.list.length) return without;
+  }
   throw new Error(`kernel argument ${karg}: it is not there`);
 }
 
+function replaced(now: Edited, karg: string): Edited {
+  const of = now.list.filter((other) => sameKargName(other, karg));
+  if (of.length === 1 && sameKarg(of[0]!, karg)) return now;
+  const { added, deleted } = withoutName(now, parseArgument(karg).key);
+  return { list: replaceKarg(now.list, karg), added: addKarg(added, karg), deleted };
+}
+
+/** Without all of a name. That is noted, unless they were the machine's own. */
+function withoutName({ list, added, deleted }: Edited, name: string): Edited {
+  const of = (some: readonly string[]) => some.filter((karg) => sameKargName(karg, name));
+  const own = of(list).every((karg) => added.some((other) => sameKarg(other, karg)));
+  return {
+    list: deleteKargName(list, name),
+    added: deleteKargName(added, name),
+    deleted: own ? deleted : [...deleteKargName(deleted, name), name],
+  };
+}
+
 /** A command line of a new deployment, with the machine's own changes made. */
-export function withLocalKargs(options: string, local: LocalKargs): string {
-  return applyKargChanges(splitCmdline(options), local).join(" ");
+export function withLocalKargs(options: string, { added, deleted }: LocalKargs): string {
+  const kept = deleted.reduce(deleteNoted, splitCmdline(options));
+  return applyKargChanges(kept, { added, deleted: [] }).join(" ");
+}
+
+function deleteNoted(list: readonly string[], karg: string): readonly string[] {
+  const without = deleteKarg(list, karg);
+  if (without.length < list.length || parseArgument(karg).value !== undefined) return without;
+  return deleteKargName(list, karg);
 }
 
 /** Where a deployment's arguments come from. */
@@ -104,12 +153,4 @@ export function kargTargets(machine: Machine): Deployment[] {
   const { staged } = machine;
   const next = nextDeployment(machine);
   return [...new Set([next, staged])].filter((one) => one !== undefined);
-}
-
-function union(a: readonly string[], b: readonly string[]): string[] {
-  return b.reduce<readonly string[]>(addKarg, a) as string[];
-}
-
-function without(list: readonly string[], others: readonly string[]): readonly string[] {
-  return others.reduce<readonly string[]>(deleteKarg, list);
 }
