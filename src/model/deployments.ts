@@ -60,6 +60,11 @@ export interface Machine {
   readonly leftovers: Leftovers;
 }
 
+/** Whether it is staged, but what says what it is has been lost: it is staged anew as if it were not there. */
+export function isLost({ slot, state }: Deployment): boolean {
+  return slot === "staged" && state?.origin === undefined;
+}
+
 export interface Leftovers {
   /** There is a staged menu, but nothing that is staged. */
   readonly stagedMenu: boolean;

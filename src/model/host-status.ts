@@ -145,7 +145,8 @@ export interface HostStatus {
 export function hostStatus(facts: HostFacts): HostStatus {
   const { machine } = facts;
   const entry = (one: Deployment | undefined) => (one === undefined ? null : bootEntry(one, facts));
-  const { image } = (machine.staged ?? machine.booted)?.state?.origin ?? {};
+  const { staged, booted } = machine;
+  const image = staged?.state?.origin?.image ?? booted?.state?.origin?.image;
   return {
     apiVersion: "org.containers.bootc/v1",
     kind: "BootcHost",

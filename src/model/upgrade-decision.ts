@@ -1,6 +1,6 @@
 /** What an upgrade or a switch does, from what the machine has and what the image's source has. Nothing here acts. */
 import { formatOriginImage, type OriginImage } from "../formats/origin.ts";
-import type { Deployment, Machine } from "./deployments.ts";
+import { type Deployment, isLost, type Machine } from "./deployments.ts";
 import { nextDeployment } from "./host-status.ts";
 import { PlanError } from "./menu-plan.ts";
 
@@ -35,7 +35,7 @@ export interface SwitchWish extends UpgradeWish {
 
 /** The image that the machine follows: that of what is staged, so that an upgrade does not undo a switch, else of what runs. */
 export function followedImage({ staged, booted }: Machine): OriginImage | undefined {
-  return (staged ?? booted)?.state?.origin?.image;
+  return staged?.state?.origin?.image ?? booted?.state?.origin?.image;
 }
 
 /** Whether two references are the same. */
@@ -65,7 +65,7 @@ export function decideUpgrade(
   twin: Deployment | undefined,
   wish: UpgradeWish,
 ): Decision {
-  if (twin === undefined) return { do: "stage" };
+  if (twin === undefined || isLost(twin)) return { do: "stage" };
   const { staged, booted } = machine;
   if (twin === staged) return decideStaged(staged, wish);
   const next = nextDeployment(machine);
@@ -113,6 +113,7 @@ export function decideSwitch(twin: Deployment | undefined, { inPlace }: SwitchWi
     );
   }
   if (inPlace) return { do: "adopt", deployment: twin };
+  if (isLost(twin)) return { do: "stage" };
   const name = twin.id.slice(0, 12);
   throw new PlanError(
     `the ${twin.slot} deployment ${name} has this image already`,

@@ -381,6 +381,25 @@ describe("rollback, pin, delete, gc", () => {
     expect(slots(machine)).toEqual(["rollback", "booted"]);
   });
 
+  test("what is staged and has lost its origin is staged again, by an upgrade and by a switch", async () => {
+    const { machine, second } = await upgraded();
+    using _ = machine;
+    const reference = publish(machine, { version: "3" });
+    succeed(machine, "upgrade");
+    const [third] = look(machine).cfsboot.deployments;
+    const origin = machine.state(third!.id, `${third!.id}.origin`);
+    rmSync(origin);
+    expect(look(machine).spec.image).toMatchObject({ transport: "oci" });
+    expect(succeed(machine, "upgrade")).toContain(`Deployment: ${third!.id.slice(0, 12)}`);
+    rmSync(origin);
+    expect(
+      succeed(machine, "switch", reference, "--target-imgref", "registry.example/os:3"),
+    ).toContain("Queued for next boot");
+    expect(look(machine).cfsboot.deployments[0]).toMatchObject({ id: third!.id, damage: [] });
+    expect(restart(machine)).toBe(third!.id);
+    expect(look(machine).cfsboot.deployments[1]).toMatchObject({ id: second });
+  });
+
   test("a damaged deployment is not gone back to, but by force", async () => {
     const { machine, first } = await upgraded();
     using _ = machine;

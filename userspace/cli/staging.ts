@@ -97,9 +97,9 @@ export async function follow(
     const fetched = await fetchInto(open, remote, transport, flags, programs);
     const tidied = machineOf(open);
     const same = tidied.deployments.find(({ id }) => id === fetched.bootImage);
-    if (same !== undefined) {
-      // its layers were others, and came to the same
-      const late = wish.decide(tidied, same);
+    // its layers were others, and came to the same
+    const late = same === undefined ? undefined : wish.decide(tidied, same);
+    if (late !== undefined && late.do !== "stage") {
       return carryOut(open, tidied, late, wish, remote.manifestDigest, flags, apply);
     }
     stageFetched(open, tidied, fetched, remote, wish, flags, programs);

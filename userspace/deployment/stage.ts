@@ -26,7 +26,7 @@ import {
 import { HintedError } from "../../src/linux/hint.ts";
 import type { Finding } from "../../src/model/boot-checks.ts";
 import { deploymentTag } from "../../src/model/boot-gc.ts";
-import type { Machine } from "../../src/model/deployments.ts";
+import { isLost, type Machine } from "../../src/model/deployments.ts";
 import { seeThrough } from "../../src/model/etc/see-through.ts";
 import type { EtcDirectory, FoundDirectory } from "../../src/model/etc/tree.ts";
 import { composefsArgument, nextOptions } from "../../src/model/kargs.ts";
@@ -130,7 +130,7 @@ export function planStage(
   request: StageRequest,
 ): StagePlan {
   const twin = machine.deployments.find((one) => one.id === id);
-  if (twin !== undefined) {
+  if (twin !== undefined && !isLost(twin)) {
     throw new HintedError(
       `the image has the same fs-verity digest as the ${twin.slot} deployment ${id.slice(0, 12)}`,
       "cfsboot switch --in-place makes that deployment follow another reference",
