@@ -7,7 +7,7 @@ import { linux } from "../../userspace/linux.ts";
 import { untagImage } from "../../userspace/oci/image.ts";
 import { type OsImage, osLayer, TestMachine } from "../deployment/machine.ts";
 import { image, writeLayout } from "../oci/fixtures/images.ts";
-import { fail, run, succeed } from "./on-machine.ts";
+import { fail, run, spawn, succeed } from "./on-machine.ts";
 import { publishIn } from "./publish.ts";
 
 beforeEach((ctx) => {
@@ -124,10 +124,34 @@ describe("upgrade", () => {
     const lines = succeed(machine, "upgrade", "--dry-run").split("\n");
     expect(lines).toEqual([
       expect.stringMatching(/^fetch oci:.* \(sha256:.*\): 1 of 1 layers, /),
+      "check what only the content tells: whether it comes up, room on the boot partition, conflicts in /etc",
       expect.stringMatching(/^stage it; it follows oci:/),
       "remove what no deployment needs any more",
       "",
     ]);
+    expect(slots(machine)).toEqual(["booted"]);
+  });
+
+  test("--dry-run of what is in the repository already checks all that staging checks", async () => {
+    using machine = await installed();
+    const reference = publish(machine, { version: "2", etc: { "app.conf": "2\n" } });
+    const repository = join(machine.path, "sysroot/composefs");
+    const { status } = spawn("image", "pull", "--repo", repository, reference, "tried");
+    expect(status).toBe(0);
+    const before = machine.names("sysroot/composefs/images");
+    expect(succeed(machine, "upgrade", "--dry-run").split("\n")).toEqual([
+      expect.stringMatching(/^take oci:.* \(sha256:[0-9a-f]{64}\) from the repository$/),
+      expect.stringMatching(/^stage it as [0-9a-f]{12}, with kernel 6\.12; it follows oci:/),
+      "remove what no deployment needs any more",
+      "",
+    ]);
+    // somebody has made a directory of what is a file in the image
+    mkdirSync(machine.etc("app.conf"));
+    expect(fail(machine, "upgrade", "--dry-run")).toMatch(/conflicts in \/etc: app\.conf: /);
+    expect(succeed(machine, "upgrade", "--dry-run", "--etc-conflicts", "keep-local")).toMatch(
+      /^take /,
+    );
+    expect(machine.names("sysroot/composefs/images")).toEqual(before);
     expect(slots(machine)).toEqual(["booted"]);
   });
 

@@ -1,22 +1,13 @@
 /** What `upgrade` and `switch` share: an image is looked up, and what has been decided about it is carried out. */
-import {
-  type Origin,
-  type OriginImage,
-  setOriginBoot,
-  setOriginImage,
-} from "../../src/formats/origin.ts";
-import { type Deployment, type Machine, understand } from "../../src/model/deployments.ts";
-import { planNew } from "../../src/model/menu-plan.ts";
+import type { OriginImage } from "../../src/formats/origin.ts";
+import { type Machine, understand } from "../../src/model/deployments.ts";
 import { deploymentText } from "../../src/model/menu-text.ts";
-import { megabytes } from "../../src/model/size-text.ts";
-import { type Decision, deploymentOf } from "../../src/model/upgrade-decision.ts";
-import { readConf } from "../deployment/conf.ts";
+import { deploymentOf } from "../../src/model/upgrade-decision.ts";
 import { collect } from "../deployment/gc.ts";
 import { observe } from "../deployment/observe.ts";
 import { sourceOf } from "../deployment/references.ts";
 import { requireRoom } from "../deployment/room.ts";
-import { bootImageOf, unlock } from "../deployment/stage.ts";
-import { writeOrigin } from "../deployment/state.ts";
+import { bootImageOf } from "../deployment/stage.ts";
 import { armFinalize } from "../deployment/units.ts";
 import {
   contentsOf,
@@ -39,16 +30,9 @@ import { bothProgress, type ProgressWriter, progressTo } from "./progress-fd.ts"
 import { openTransport, type RegistryFlags } from "./pull.ts";
 import { terminalProgress } from "./pull-progress.ts";
 import { waiting } from "./repository.ts";
+import { carryOut, print, stagingWishOf, type Wish, warn } from "./staging-decision.ts";
 import type { StagingFlags } from "./staging-options.ts";
-
-/** What is to become of an image. */
-export interface Wish {
-  /** Where the image comes from now. */
-  readonly source: OriginImage;
-  /** What the deployment follows. */
-  readonly follow: OriginImage;
-  readonly decide: (machine: Machine, twin: Deployment | undefined) => Decision;
-}
+import { preview } from "./staging-preview.ts";
 
 /** The deployments of an open machine. */
 export function machineOf({ host, repository }: OpenMachine): Machine {
@@ -93,7 +77,7 @@ export async function follow(
     if (decision.do !== "stage") {
       return carryOut(open, machine, decision, wish, remote.manifestDigest, flags, apply);
     }
-    if (flags.dryRun) return preview(open, machine, remote, wish, flags);
+    if (flags.dryRun) return preview(open, machine, remote, wish, flags, apply);
     const fetched = await fetchInto(open, remote, transport, flags, programs);
     const tidied = machineOf(open);
     const same = tidied.deployments.find(({ id }) => id === fetched.bootImage);
@@ -145,21 +129,11 @@ function stageFetched(
   programs: ProgressWriter | undefined,
 ): void {
   if (etc === undefined) throw new Error("nothing runs there: no /etc can be merged");
-  const conf = readConf(host.linux, etc);
   const image = openImage(repository, `@${remote.manifestDigest}`);
   programs?.staging(0, 2);
   const boot = bootImageOf(repository, image, fetched);
-  const plan = planUpgrade(host, repository, machine, image, boot, etc, {
-    reference: follow,
-    keep: flags.keep ?? conf.keep,
-    counted: conf.countBoots,
-    locked: flags.downloadOnly,
-    force: flags.force,
-    etcConflicts: {
-      strategy: flags.etcConflicts ?? conf.etcConflicts,
-      chosen: flags.etcConflicts !== undefined,
-    },
-  });
+  const stagingWish = stagingWishOf(host, etc, follow, flags);
+  const plan = planUpgrade(host, repository, machine, image, boot, etc, stagingWish);
   for (const { message } of plan.findings) warn(message);
   programs?.staging(1, 2);
   stageUpgrade(host, repository, machine, plan);
@@ -181,71 +155,4 @@ function stageFetched(
   } catch (error) {
     warn(describeError(error).message); // it is staged all the same
   }
-}
-
-/** Everything that needs nothing fetched. */
-export async function carryOut(
-  { host, live }: OpenMachine,
-  machine: Machine,
-  decision: Exclude<Decision, { do: "stage" }> | Decision,
-  { follow }: Pick<Wish, "follow">,
-  manifestDigest: string | undefined,
-  flags: Pick<StagingFlags, "dryRun">,
-  apply: () => Promise<void>,
-): Promise<void> {
-  switch (decision.do) {
-    case "nothing":
-      print([`No changes in ${sourceOf(follow)}: ${decision.why}`]);
-      if (decision.pending && !flags.dryRun) await apply();
-      return;
-    case "unlock": {
-      const name = deploymentText(machine, decision.deployment);
-      if (flags.dryRun) return print([`unlock ${name}`]);
-      if (live) armFinalize(warn);
-      unlock(host, decision.deployment.id);
-      print([`Next boot: ${name}`]);
-      return apply();
-    }
-    case "adopt": {
-      const { deployment } = decision;
-      const line = `${deploymentText(machine, deployment)} follows ${sourceOf(follow)}`;
-      if (flags.dryRun) return print([`make it so that ${line}`]);
-      const origin = deployment.state?.origin;
-      if (origin === undefined) throw new Error(`${deployment.id} has no origin file`);
-      writeOrigin(host, deployment.id, adopted(origin, follow, manifestDigest));
-      return print([line]);
-    }
-    case "stage":
-      throw new Error("nothing was fetched");
-  }
-}
-
-function adopted(origin: Origin, follow: OriginImage, digest: string | undefined): Origin {
-  return setOriginBoot(setOriginImage(origin, follow), undefined, undefined, digest);
-}
-
-function preview(
-  { host, repository, etc }: OpenMachine,
-  machine: Machine,
-  remote: RemoteImage,
-  { source, follow }: Wish,
-  flags: StagingFlags,
-): void {
-  const { layers, all, bytes } = downloadOf(repository, remote);
-  const keep = flags.keep ?? readConf(host.linux, etc).keep;
-  const { dropped } = planNew(machine, "", keep);
-  print([
-    `fetch ${sourceOf(source)} (${remote.manifestDigest}): ${layers} of ${all} layers, ${megabytes(bytes)}`,
-    `stage it${flags.downloadOnly ? ", locked" : ""}; it follows ${sourceOf(follow)}`,
-    ...dropped.map((one) => `drop the deployment ${deploymentText(machine, one)}`),
-    "remove what no deployment needs any more",
-  ]);
-}
-
-function print(lines: readonly string[]): void {
-  process.stdout.write(lines.map((line) => `${line}\n`).join(""));
-}
-
-function warn(text: string): void {
-  process.stderr.write(`cfsboot: warning: ${text}\n`);
 }

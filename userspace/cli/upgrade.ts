@@ -56,7 +56,8 @@ async function upgrade(flags: Flags): Promise<void> {
   );
   const { HintedError } = await import("../../src/linux/hint.ts");
   const { withTag } = await import("../deployment/references.ts");
-  const { carryOut, follow, machineOf } = await import("./staging.ts");
+  const { follow, machineOf } = await import("./staging.ts");
+  const { carryOut } = await import("./staging-decision.ts");
   const purpose = flags.check || flags.dryRun ? "look" : "change";
   await withMachine(flags, purpose, async (open) => {
     const machine = machineOf(open);

@@ -21,11 +21,17 @@ export function planBootRoom(
 ): readonly Deployment[] {
   const rooms = places.map((place): BootRoom => {
     const { available, blockSize } = linux.fstatfs(place.directory);
+    const kernels = kernelSizes(linux, place);
+    // what no entry boots is removed before
+    const left = machine.leftovers.artifacts.reduce(
+      (sum, name) => sum + (kernels.get(name) ?? 0),
+      0,
+    );
     return {
       path: place.path,
-      free: available * blockSize,
+      free: available * blockSize + left,
       needed: MENU_SIZE + (missing.includes(place) ? kernel.size : 0),
-      kernels: kernelSizes(linux, place),
+      kernels,
     };
   });
   return planRoom(machine, artifact, rooms);

@@ -9,6 +9,7 @@ import { newBlsEntry } from "../../src/formats/bls-entry.ts";
 import type { Tries } from "../../src/formats/boot-count.ts";
 import { fromText, toBytes } from "../../src/formats/bytestring.ts";
 import { toHex } from "../../src/formats/digest.ts";
+import { writeErofs } from "../../src/formats/erofs/writer.ts";
 import {
   formatOrigin,
   newOrigin,
@@ -38,7 +39,8 @@ import type { Tree } from "../../src/model/tree.ts";
 import { type BootPlace, ENTRIES, STAGED_ENTRIES } from "../bootloader/boot-place.ts";
 import { removeStagedEntries, replaceEntries } from "../bootloader/entries.ts";
 import { findKernel, removeUnfinishedKernels, writeKernel } from "../bootloader/kernels.ts";
-import { commitImages } from "../oci/commit.ts";
+import { digestBytes } from "../hash.ts";
+import { commitImages, imageTree } from "../oci/commit.ts";
 import { type StoredImage, tagImage } from "../oci/image.ts";
 import type { PullResult } from "../oci/pull.ts";
 import type { Repository } from "../repository/repository.ts";
@@ -115,6 +117,13 @@ export function bootImageOf(
   const made = commitImages(repository, image, { bootable: true });
   const { digest, tree } = made.find(({ bootable }) => bootable)!;
   return { id: toHex(digest), tree: tree! };
+}
+
+/** What it would be; stores nothing. */
+export function lookAtBootImage(repository: Repository, image: StoredImage): BootImage {
+  const tree = imageTree(repository, image, { bootable: true });
+  const bytes = writeErofs(tree, { format: repository.formats[0]! });
+  return { id: toHex(digestBytes(repository.hash, bytes)), tree };
 }
 
 /**

@@ -147,7 +147,6 @@ export function planUpgrade(
   etc: EtcPlace,
   { etcConflicts, ...request }: StagingWish,
 ): UpgradePlan {
-  if (host.run === undefined) throw new Error("nothing can be staged where no system runs");
   if (machine.booted === undefined) throw new Error("what runs is not in the boot menu");
   const plan = planStage(host, repository, machine, image, boot, request);
   const gone = planBootRoom(host, machine, plan);
@@ -171,6 +170,7 @@ export function stageUpgrade(
   machine: Machine,
   plan: UpgradePlan,
 ): void {
+  if (host.run === undefined) throw new Error("nothing can be staged where no system runs");
   makeBootRoom(host, machine, plan.gone, plan);
   stage(host, repository, plan);
 }
