@@ -32,7 +32,7 @@ beforeAll(() => {
   };
   const parents = ["usr/lib/systemd/", "usr/lib/systemd/boot/", "usr/lib/systemd/boot/efi/"];
   const files = [...parents.map((path) => ({ path })), program];
-  const tar = osLayer({ version: "13", files });
+  const tar = osLayer({ version: "13", kargs: ["from-image", "kept"], files });
   const data = tarOf([{ path: "var/" }, { path: "var/seed", data: "of the image\n", uid: 7 }]);
   const layers = [tar, data].map((each) => ({ tar: each, compression: "none" as const }));
   writeLayout(layout, [{ image: image(layers), tag: "os" }]);
@@ -73,7 +73,7 @@ describe("to-filesystem", () => {
     const [id] = readdirSync(join(path, "state/deploy"));
     const [entry] = readdirSync(join(path, "efi/loader/entries"));
     expect(readFileSync(join(path, "efi/loader/entries", entry!), "utf8")).toContain(
-      `options root=LABEL=system rw nosmt composefs=?${id}\n`,
+      `options root=LABEL=system rw nosmt composefs=?${id} from-image kept\n`,
     );
     const fallback = readFileSync(join(path, "efi/EFI/BOOT/BOOTX64.EFI"));
     expect(fallback.equals(boot("systemd-boot"))).toBe(true);
@@ -112,6 +112,24 @@ describe("to-filesystem", () => {
       spawnSync("losetup", ["--detach", loop.trim()], { env: sbin });
       rmSync(disk);
     }
+  });
+
+  test("arguments come and go by configuration files, and by options (bootc#2539)", () => {
+    const path = root("configured");
+    const toml = (name: string, text: string) =>
+      `printf '[install]\\n${text}\\n' > /run/bootc/install/${name}.toml`;
+    const configured = [
+      "mount -t tmpfs tmpfs /run && mkdir -p /run/bootc/install",
+      toml("20-more", 'kargs = ["nosmt"]'),
+      toml("10-first", 'kargs = ["first", "gone=1"]\\nkarg-deletes = ["from-image"]'),
+    ].join(" && ");
+    const options = ["--karg", "last=2", "--karg-delete", "gone=1"];
+    const { status, stderr } = installWith(configured, path, "to-filesystem", ...SPEC, ...options);
+    expect({ status, stderr }).toMatchObject({ status: 0 });
+    const [entry] = readdirSync(join(path, "efi/loader/entries"));
+    expect(readFileSync(join(path, "efi/loader/entries", entry!), "utf8")).toMatch(
+      /^options root=LABEL=system rw first nosmt last=2 composefs=\?[0-9a-f]{128} kept$/m,
+    );
   });
 
   test("a root that is not empty is refused, and nothing is written", () => {

@@ -167,7 +167,7 @@ describe("a disk", () => {
     expect(debugfs("stat /state/os/default/var/lib/seed")).toMatch(/Mode: +0640 .*User: +7 /s);
   });
 
-  test("gives each machine an ID of its own, and root the keys", () => {
+  test("gives each machine an ID of its own, and root the keys (bootc#2535)", () => {
     const etc = `/state/deploy/${deployment()}/etc`;
     expect(debugfs(`cat ${etc}/machine-id`)).toBe("uninitialized\n");
     const keys = Buffer.from("ssh-ed25519 AAAA root@example\n").toString("base64");

@@ -108,7 +108,7 @@ function keys(): string[] {
   return ["--root-ssh-authorized-keys", path];
 }
 
-test("in an image of a disk, all that is made has a label", () => {
+test("in an image of a disk, all that is made has a label (bootc#2543)", () => {
   const disk = join(directory, "disk.raw");
   const args = ["install", "to-disk", ...ARGUMENTS, ...keys(), disk];
   const { status, stderr } = spawnSync(process.execPath, [CFSBOOT, ...args], { encoding: "utf8" });

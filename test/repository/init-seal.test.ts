@@ -234,15 +234,34 @@ describe("seal", () => {
     expect(causeOf(seal)).toBe("the file system or the kernel has no fs-verity");
   });
 
-  test("waits until nobody else has the repository open", () => {
+  test("waits until nobody else has the repository open, but only when all objects are sealed", () => {
     using fixture = filled();
     using _other = fixture.open();
+    const { linux } = fixture.platform;
+    let enabled = 0;
+    const counting = watched(linux, (call, args) => {
+      if (call === "ioctl" && args[1] === 0x40806685) enabled++;
+    });
     const onWait = () => {
       throw new Error("must wait");
     };
-    expect(() => sealRepository(fixture.path, { platform: fixture.platform, onWait })).toThrow(
-      "must wait",
-    );
+    const options = { platform: platformOf(counting), onWait };
+    expect(() => sealRepository(fixture.path, options)).toThrow("must wait");
+    expect(enabled).toBe(3);
+  });
+
+  test("seals what is added meanwhile", () => {
+    using fixture = filled();
+    const { path, platform } = fixture;
+    const onProgress = (done: number, total: number) => {
+      if (done < total) return;
+      using other = fixture.open();
+      other.storeObject(bytes("added meanwhile"));
+    };
+    expect(sealRepository(path, { platform, onProgress })).toMatchObject({
+      objects: 4,
+      enabled: 4,
+    });
   });
 
   test("with the kernel's fs-verity", (context) => {

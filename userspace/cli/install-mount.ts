@@ -29,6 +29,7 @@ export function registerMount(install: Command): void {
     )
     .addOption(new Option("--loader <name>", "its boot loader").choices(["systemd-boot", "grub"]))
     .option("--deployment <deployment>", DEPLOYMENT_HELP.replace(/^deployment: /, ""), "0")
+    .addOption(new Option("--latest", "the default, for those used to bootc").hideHelp())
     .option("--read-only", "nothing below it can be written to", false)
     .action(mount);
   addExamples(command, "cfsboot install mount --sysroot /mnt/disk --esp /mnt/esp /mnt/system");

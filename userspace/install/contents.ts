@@ -29,6 +29,7 @@ import { openRepository, type Repository } from "../repository/repository.ts";
 import { writeAleph } from "./aleph.ts";
 import { withoutMachineId, withRootKeys } from "./etc-files.ts";
 import { type BootOption, tellFirmware } from "./firmware.ts";
+import { asksAtFirstBoot } from "./first-boot.ts";
 import { type GrubPlace, makeGrub, writeGrub } from "./grub.ts";
 import { labelOwn, labelShared, policyOf } from "./labels.ts";
 import { type Room, requireKernelRoom, requireRootRoom } from "./room.ts";
@@ -82,6 +83,9 @@ export interface Wanted {
   /** Shows how fetching goes on, until it is stopped. */
   readonly progress: (() => PullProgress & { stop(): void }) | undefined;
 }
+
+const QUESTIONS =
+  "note: at its first boot systemd-firstboot asks questions on the console, and waits for the answers; --karg systemd.firstboot=off does without";
 
 /** How many deployments the menu of a new machine takes; it gets one. */
 const KEEP = 2;
@@ -149,6 +153,7 @@ export async function installContents(
   if (labels !== undefined) labelOwn(host.linux, host.sysroot, labels);
   if (loader !== undefined) putLoader(loader, wanted.firmware ? target.espDevice : undefined, say);
   if (labels !== undefined) labelShared(host.linux, host.sysroot, labels);
+  if (generic && asksAtFirstBoot(tree, plan.options)) say(QUESTIONS);
   return plan;
 }
 

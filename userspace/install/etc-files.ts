@@ -6,25 +6,25 @@ import type { Labels } from "../../src/model/selinux/labels.ts";
 
 const SELINUX = ascii("security.selinux");
 const DIRECTORY_MODE = 0o755;
-/** As systemd understands it: a new one is made at the first boot. */
+/** As systemd understands it (machine-id(5)): a new one is made, and this is the first boot. */
 const UNINITIALIZED = "uninitialized\n";
 
 /**
- * The tree in which a machine gets an ID of its own at its first boot: an image that brings one along would give it to all
- * its machines. `always`: also where the image has an empty one, or none, so that the first boot counts as one.
+ * The tree in which a machine gets an ID of its own when it boots: an image that brings one along would give it to all its
+ * machines. `firstBoot`: also where the image has an empty one, or none, and so that systemd counts it as a first boot.
  */
 export function withoutMachineId(
   etc: EtcDirectory,
-  always: boolean,
+  firstBoot: boolean,
   labels: Labels | undefined,
 ): EtcDirectory {
   const entry = etc.entries.get(ascii("machine-id"));
   const data =
     entry?.type === "leaf" && entry.content.type === "file" ? entry.content.data : undefined;
   const text = data === undefined ? "" : Buffer.from(data.read()).toString("latin1");
-  if (!always && !/^[0-9a-f]{32}\s*$/.test(text)) return etc;
-  const file = { data: Buffer.from(UNINITIALIZED), mode: 0o444, labels };
-  return withFile(etc, "/etc", ["machine-id"], file);
+  if (!firstBoot && !/^[0-9a-f]{32}\s*$/.test(text)) return etc;
+  const content = Buffer.from(firstBoot ? UNINITIALIZED : "");
+  return withFile(etc, "/etc", ["machine-id"], { data: content, mode: 0o444, labels });
 }
 
 /**

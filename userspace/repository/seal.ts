@@ -9,7 +9,7 @@ import { readDirectory } from "./links.ts";
 import { loadMetadata, writeMetadata } from "./metadata-file.ts";
 import { nodePlatform } from "./node-platform.ts";
 import type { Platform } from "./platform.ts";
-import { openRepository } from "./repository.ts";
+import { openRepository, type RepositoryFiles } from "./repository.ts";
 
 const NAMED_IN_ERROR = 8;
 
@@ -32,7 +32,8 @@ export interface Sealed {
 }
 
 /**
- * Enables fs-verity on every object and then makes the repository enforce it. Waits until nobody else has it open.
+ * Enables fs-verity on every object and then makes the repository enforce it. Others may use it meanwhile; only the end waits
+ * until nobody else has it open, and then does the same once more with what was added since, which is quick.
  *
  * An object whose fs-verity digest is not its name is an error that names it; the others are sealed nevertheless.
  *
@@ -47,41 +48,49 @@ export function sealRepository(path: string, options: SealOptions = {}): Sealed 
     insecure: true,
     ...(options.onWait && { onWait: options.onWait }),
   });
-  return repository.exclusively((root) => sealAll(platform, root, options), options.onWait);
+  repository.requireWritable();
+  const before = sealObjects(repository.files, options);
+  return repository.exclusively(() => {
+    const stored = loadMetadata(platform, repository.files.root);
+    if (stored === undefined) throw new RepositoryError("bad-metadata", "no meta.json");
+    const { metadata, secure } = stored;
+    const { objects, enabled } = sealObjects(repository.files, {});
+    const { root } = repository.files;
+    platform.linux.syncfs(root);
+    if (!secure) writeMetadata(platform, root, metadata, { secure: true, replace: true });
+    return { objects, enabled: before.enabled + enabled, already: secure };
+  }, options.onWait);
 }
 
-function sealAll(platform: Platform, root: Fd, { onProgress }: SealOptions): Sealed {
+/** All objects that are there. Throws if some are damaged. */
+function sealObjects(
+  { platform, root, hash }: RepositoryFiles,
+  { onProgress }: Pick<SealOptions, "onProgress">,
+): Pick<Sealed, "objects" | "enabled"> {
   const { linux } = platform;
-  const stored = loadMetadata(platform, root);
-  if (stored === undefined) throw new RepositoryError("bad-metadata", "no meta.json");
-  const { metadata, secure } = stored;
   const damaged: string[] = [];
   let objects = 0;
   let enabled = 0;
   const directories = readDirectory(linux, root, OBJECTS).filter(({ type }) => type === DT_DIR);
   for (const [index, { name: directory }] of directories.entries()) {
     for (const { name, type } of readDirectory(linux, root, `${OBJECTS}/${directory}`)) {
-      const digest = digestOfObjectPath(`${directory}/${name}`, metadata.hash);
+      const digest = digestOfObjectPath(`${directory}/${name}`, hash);
       if (digest === undefined || type !== DT_REG) continue; // not an object, so nothing finds it
       objects++;
-      const outcome = sealObject(platform, root, digest, metadata.hash);
+      const outcome = sealObject(platform, root, digest, hash);
       if (outcome === "enabled") enabled++;
       if (outcome === "damaged") damaged.push(toHex(digest));
     }
     onProgress?.(index + 1, directories.length);
   }
-  if (damaged.length > 0) {
-    const named = damaged.slice(0, NAMED_IN_ERROR).join(", ");
-    const more =
-      damaged.length > NAMED_IN_ERROR ? ` and ${damaged.length - NAMED_IN_ERROR} more` : "";
-    throw new RepositoryError(
-      "corrupt",
-      `not sealed, ${damaged.length} of ${objects} objects are damaged: ${named}${more}`,
-    );
-  }
-  linux.syncfs(root);
-  if (!secure) writeMetadata(platform, root, metadata, { secure: true, replace: true });
-  return { objects, enabled, already: secure };
+  if (damaged.length === 0) return { objects, enabled };
+  const named = damaged.slice(0, NAMED_IN_ERROR).join(", ");
+  const more =
+    damaged.length > NAMED_IN_ERROR ? ` and ${damaged.length - NAMED_IN_ERROR} more` : "";
+  throw new RepositoryError(
+    "corrupt",
+    `not sealed, ${damaged.length} of ${objects} objects are damaged: ${named}${more}`,
+  );
 }
 
 /** Enables fs-verity on an object that has none, and compares its digest with its name. */
