@@ -164,8 +164,8 @@ export async function newMachine(
       }),
     /** What an administrator does first. */
     beginning: {
-      // before which multi-user.target is not reached
-      seal: "journalctl --boot --output=cat --unit=cfsboot-seal.service | grep 'sealed now'",
+      // it goes on when multi-user.target is reached
+      seal: "while systemctl is-active --quiet cfsboot-seal; do sleep 1; done; journalctl --boot --output=cat --unit=cfsboot-seal.service | grep 'sealed now'",
       configure: [
         "mkdir -p /etc/containers/registries.conf.d",
         `printf '%s' '${location}' > /etc/containers/registries.conf.d/local.conf`,
