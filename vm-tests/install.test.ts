@@ -1,0 +1,186 @@
+/** Installations on a machine's other disks, from a running system, with every kind of root; and what was installed boots. */
+import { execFileSync } from "node:child_process";
+import { mkdirSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { expect, type TestContext, test } from "vitest";
+import { CACHE, cached, hashOf } from "./harness/cache.ts";
+import { machineDisk } from "./harness/install.ts";
+import { answer } from "./harness/observations.ts";
+import { type Booted, boot, newVariables } from "./harness/qemu.ts";
+import { ociImage, STORAGE } from "./harness/systems.ts";
+
+const GIB = 2 ** 30;
+const SUITE = "trixie";
+const PASSPHRASE = "open, Sesame";
+
+/** Where the machine that installs sees the image, and the disk that it installs to. */
+const [IMAGE, TARGET] = ["/dev/vdb", "/dev/vdc"];
+
+/** The machine that installs and the image, as disks. */
+async function prepared(context: TestContext) {
+  if (process.env.CFSBOOT_ALL_TESTS === undefined) {
+    context.skip("takes minutes, and a system of its own: npm run test:vm");
+  }
+  if (process.geteuid?.() !== 0) context.skip("not root: the owners in /etc cannot be made");
+  const { disk } = await machineDisk({
+    loader: "systemd",
+    options: ["--size", "4G"],
+    extra: STORAGE,
+  });
+  const { layout, tag } = await ociImage(SUITE, () => {}, STORAGE);
+  const image = await cached("layout-storage", hashOf(layout), (path) => {
+    writeFileSync(path, "");
+    truncateSync(path, GIB);
+    execFileSync("mke2fs", ["-q", "-F", "-t", "ext4", "-d", layout, path]);
+  });
+  return { disk, image, tag };
+}
+
+/** Installs by these commands, and boots what was installed. */
+async function installAndBoot(
+  context: TestContext,
+  name: string,
+  install: (command: string) => Readonly<Record<string, string>>,
+  { tpm = false, credentials = {} }: { tpm?: boolean; credentials?: Record<string, string> } = {},
+): Promise<{ installed: Booted; booted: Booted }> {
+  const { disk, image, tag } = await prepared(context);
+  mkdirSync(CACHE, { recursive: true });
+  const work = mkdtempSync(join(CACHE, "test-"));
+  try {
+    const path = (file: string) => join(work, file);
+    const [target, variables] = [path("target"), path("variables")];
+    newVariables(variables);
+    execFileSync("cp", ["--sparse=always", disk, path("disk")]);
+    writeFileSync(target, "");
+    truncateSync(target, 3 * GIB);
+    const source = `--source-imgref oci:/run/image:${tag} --target-imgref registry.example/os:stable`;
+    const kargs = ["console=ttyS0", "panic=1", "systemd.firstboot=off"].map(
+      (karg) => `--karg ${karg}`,
+    );
+    const hardware = {
+      ...({ variables, persistent: true, cpus: 2, powerOff: "clean", target: "basic" } as const),
+      ...(tpm && { tpm: path("tpm") }),
+    };
+    const installed = await boot({
+      ...hardware,
+      name: `installs-${name}`,
+      disk: path("disk"),
+      moreDisks: [image, target],
+      checks: {
+        image: `mkdir -p /run/image && mount -o ro ${IMAGE} /run/image`,
+        ...install(`cfsboot install to-disk ${source} --esp-size 128M ${kargs.join(" ")}`),
+      },
+    });
+    const booted = await boot({
+      ...{ ...hardware, name: `installed-${name}`, disk: target, credentials },
+      checks: LOOK,
+    });
+    return { installed, booted };
+  } finally {
+    rmSync(work, { recursive: true, force: true });
+  }
+}
+
+const LOOK = {
+  sysroot: "findmnt --noheadings --output SOURCE,FSTYPE /sysroot",
+  root: "findmnt --noheadings --output OPTIONS /",
+  cmdline: "cat /proc/cmdline",
+  devices: "lsblk --noheadings --list --paths --output NAME,TYPE,FSTYPE",
+  status: "systemctl is-system-running --wait; systemctl --failed --no-legend --plain",
+};
+
+/** The partitions: name and size in MiB. */
+function partitions(booted: Booted): [string, number][] {
+  const { partitiontable } = JSON.parse(answer(booted, "table")) as {
+    partitiontable: { sectorsize: number; partitions: { name: string; size: number }[] };
+  };
+  const { sectorsize } = partitiontable;
+  return partitiontable.partitions.map(({ name, size }) => [name, (size * sectorsize) / 2 ** 20]);
+}
+
+function expectDone(booted: Booted, ...names: string[]): void {
+  for (const name of names) {
+    const { status, output } = booted.answers[name]!;
+    expect(status, `${name}: ${output}`).toBe(0);
+  }
+}
+
+test("ext4 that a passphrase opens, and an extended boot loader partition; what was there needs --wipe", async (context) => {
+  const { installed, booted } = await installAndBoot(
+    context,
+    "ext4-luks",
+    (command) => {
+      const install = `printf '%s\\n' '${PASSPHRASE}' | ${command} --encrypt passphrase --passphrase-file - --xbootldr 200M`;
+      return {
+        other: `mke2fs -q -L precious ${TARGET}`,
+        refused: `${install} ${TARGET}`,
+        there: `blkid -o value -s LABEL ${TARGET}`,
+        install: `${install} --wipe ${TARGET}`,
+        table: `sfdisk --json ${TARGET}`,
+        types: `blkid -o value -s TYPE ${TARGET}?`,
+        kernels: `mount ${TARGET}2 /mnt && ls /mnt/EFI/Linux /mnt/loader/entries; umount /mnt`,
+        closed: "ls /dev/mapper",
+      };
+    },
+    { credentials: { "cryptsetup.passphrase": PASSPHRASE } },
+  );
+  expect(installed.answers.refused).toMatchObject({ status: 1 });
+  expect(answer(installed, "refused")).toContain(
+    `${TARGET} is not empty: it has ext2\nhint: --wipe`,
+  );
+  expect(answer(installed, "there")).toBe("precious");
+  expectDone(installed, "image", "install");
+  expect(partitions(installed)).toEqual([
+    ["EFI-SYSTEM", 128],
+    ["XBOOTLDR", 200],
+    ["root", 3072 - 2 - 328],
+  ]);
+  expect(answer(installed, "types")).toBe("vfat\nvfat\ncrypto_LUKS");
+  expect(answer(installed, "kernels")).toMatch(/bootc_composefs-[0-9a-f]{128}\n[\s\S]*\.conf/);
+  expect(answer(installed, "closed")).toBe("control");
+
+  expect(answer(booted, "sysroot")).toMatch(/^\/dev\/mapper\/root\S* +ext4$/);
+  expect(answer(booted, "root")).toContain("verity=require");
+  expect(answer(booted, "cmdline")).toMatch(
+    / rd\.luks\.name=[0-9a-f-]{36}=root root=\/dev\/mapper\/root rw /,
+  );
+});
+
+test("xfs that the machine's TPM opens; the recovery key is told", async (context) => {
+  const { installed, booted } = await installAndBoot(
+    context,
+    "xfs-tpm",
+    (command) => ({
+      tpm: "ls /dev/tpmrm0",
+      install: `${command} --filesystem xfs --block-setup tpm2-luks ${TARGET}`,
+      keys: `systemd-cryptenroll ${TARGET}2`,
+    }),
+    { tpm: true },
+  );
+  expectDone(installed, "tpm", "install");
+  expect(answer(installed, "install")).toMatch(/^Recovery key, .*: (?:[a-z]{8}-){7}[a-z]{8}$/m);
+  expect(answer(installed, "install")).toMatch("without fs-verity");
+  expect(answer(installed, "keys")).toMatch(/^SLOT TYPE\s+1 recovery\s+2 tpm2$/);
+
+  expect(answer(booted, "sysroot")).toMatch(/^\/dev\/mapper\/root\S* +xfs$/);
+  expect(answer(booted, "cmdline")).toContain("=tpm2-device=auto ");
+});
+
+test("btrfs in a file, by loop devices; the file is a disk", async (context) => {
+  const { installed, booted } = await installAndBoot(context, "btrfs-loop", (command) => ({
+    install: `${command} --filesystem btrfs --via-loopback --size 2G /var/tmp/disk.raw`,
+    loops: "losetup --all",
+    copy: `dd if=/var/tmp/disk.raw of=${TARGET} bs=1M conv=sparse status=none`,
+    table: `sfdisk --json ${TARGET} 2> /dev/null`,
+  }));
+  expectDone(installed, "install", "copy");
+  expect(answer(installed, "loops")).toBe("");
+  expect(partitions(installed)).toEqual([
+    ["EFI-SYSTEM", 128],
+    ["root", 2048 - 2 - 128],
+  ]);
+
+  expect(answer(booted, "sysroot")).toMatch(/^\S+2 +btrfs$/);
+  expect(answer(booted, "root")).toContain("verity=require");
+  expect(answer(booted, "cmdline")).not.toContain("root=");
+});
