@@ -7,7 +7,7 @@
 #   /usr/share/man/               the manual: cfsboot(1) and others
 #   /usr/lib/dracut/modules.d/    51cfsboot
 #   /usr/lib/systemd/system/      composefs-setup-root.service, cfsboot-finalize-staged.service and its -hold; enabled:
-#                                 cfsboot-boot-complete.service, cfsboot-seal.service
+#                                 cfsboot-boot-complete.service, cfsboot-seal.service, cfsboot-grow.service
 #
 # --initramfs-only leaves out what needs Node, and the manual. --tools adds links under the names of the C project's
 # tools, which must not be installed there:
@@ -49,11 +49,11 @@ put 755 dracut/51cfsboot/module-setup.sh /usr/lib/dracut/modules.d/51cfsboot/mod
 units=/usr/lib/systemd/system
 put 644 systemd/composefs-setup-root.service $units/composefs-setup-root.service
 if [ $all = yes ]; then
-  for unit in finalize-staged finalize-staged-hold boot-complete seal; do
+  for unit in finalize-staged finalize-staged-hold boot-complete seal grow; do
     put 644 "systemd/cfsboot-$unit.service" "$units/cfsboot-$unit.service"
   done
   mkdir -p "$destdir$units/multi-user.target.wants"
-  for unit in boot-complete seal; do
+  for unit in boot-complete seal grow; do
     ln -sfn "../cfsboot-$unit.service" "$destdir$units/multi-user.target.wants/cfsboot-$unit.service"
   done
   put 755 dist/cfsboot.mjs /usr/lib/cfsboot/cfsboot.mjs

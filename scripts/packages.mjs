@@ -15,6 +15,7 @@ export const PURPOSES = {
     packages: [
       "attr",
       "busybox",
+      "cryptsetup-bin",
       "docker-registry",
       "dosfstools",
       "e2fsprogs",
@@ -49,6 +50,7 @@ export const PURPOSES = {
       "mtools",
       "ovmf",
       "qemu-system-x86",
+      "swtpm",
       "uidmap",
       "umoci",
       "zstd",

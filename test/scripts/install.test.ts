@@ -17,7 +17,7 @@ const script = fileURLToPath(new URL("../../scripts/install.sh", import.meta.url
 const MODULE = "usr/lib/dracut/modules.d/51cfsboot/module-setup.sh";
 const UNITS = "usr/lib/systemd/system";
 const UNIT = `${UNITS}/composefs-setup-root.service`;
-const ENABLED = ["cfsboot-boot-complete.service", "cfsboot-seal.service"];
+const ENABLED = ["cfsboot-boot-complete.service", "cfsboot-grow.service", "cfsboot-seal.service"];
 const PROGRAM = "usr/lib/cfsboot/composefs-setup-root";
 
 let destdir: string;
@@ -50,6 +50,7 @@ test("installs everything below the directory", () => {
     `${UNITS}/cfsboot-boot-complete.service 644`,
     `${UNITS}/cfsboot-finalize-staged-hold.service 644`,
     `${UNITS}/cfsboot-finalize-staged.service 644`,
+    `${UNITS}/cfsboot-grow.service 644`,
     `${UNITS}/cfsboot-seal.service 644`,
     `${UNIT} 644`,
     ...ENABLED.map((unit) => `${UNITS}/multi-user.target.wants/${unit} 777`),

@@ -115,6 +115,7 @@ async function toDisk(path: string, flags: Flags): Promise<void> {
     ...(flags.xbootldr !== undefined && { xbootldrSize: flags.xbootldr }),
     ...(flags.rootSize !== undefined && { rootSize: flags.rootSize }),
     ...{ diskSize: disk.size, sectorSize: disk.sectorSize, sealedLater: disk.offline },
+    growsLater: !disk.real && flags.rootSize === undefined,
     insecure: flags.allowMissingVerity,
     bootLoader,
     kargs: [...config.kargs, ...flags.karg],

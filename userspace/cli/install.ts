@@ -1,6 +1,7 @@
 /** `cfsboot install` */
 import type { Command } from "commander";
 import { registerFinalize } from "./install-finalize.ts";
+import { registerGrow } from "./install-grow.ts";
 import { registerMount } from "./install-mount.ts";
 import { registerToExistingRoot, registerToFilesystem } from "./install-mounted.ts";
 import { registerSeal } from "./install-seal.ts";
@@ -16,4 +17,5 @@ export function register(program: Command): void {
   registerMount(install);
   registerFinalize(install);
   registerSeal(install);
+  registerGrow(install);
 }

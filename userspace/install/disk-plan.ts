@@ -34,6 +34,8 @@ export interface DiskPlan {
   readonly kargs: readonly string[];
   /** Whether the kernel checks what is read only from the first boot on. */
   readonly sealedLater: boolean;
+  /** Whether the root takes what is left of a larger disk at the first boot. */
+  readonly growsLater: boolean;
   /** Whether it is never checked. */
   readonly insecure: boolean;
 }
@@ -51,6 +53,7 @@ export interface DiskWishes extends Omit<LayoutWishes, "bios"> {
   /** What that argument says instead of the UUID; empty: there is none. */
   readonly rootMountSpec: string | undefined;
   readonly sealedLater: boolean;
+  readonly growsLater: boolean;
   /** Whether it does without fs-verity even where the file system has it. */
   readonly insecure: boolean;
 }
@@ -73,7 +76,11 @@ export function planDisk(wishes: DiskWishes): DiskPlan {
   return {
     ...{ path, diskSize, sectorSize, partitions, root, encryption, bootLoader },
     kargs: [...rootKargs(root.fileSystemId, encryption, wishes), ...wishes.kargs],
-    ...{ sealedLater, insecure: wishes.insecure || fileSystem === "xfs" },
+    ...{
+      sealedLater,
+      growsLater: wishes.growsLater,
+      insecure: wishes.insecure || fileSystem === "xfs",
+    },
   };
 }
 
@@ -103,6 +110,9 @@ export function describeDisk(plan: DiskPlan): string[] {
     bootLoader === "none" ? "install no boot loader" : `install ${LOADER_NAMES[bootLoader]}`,
     `kernel arguments besides the image's own: ${kargs.join(" ")}`,
     ...(insecure ? [`without fs-verity: the kernel does not check what it reads`] : []),
+    ...(plan.growsLater
+      ? ["the root takes what a larger disk has at the first boot, by cfsboot-grow.service"]
+      : []),
     ...(sealedLater && !insecure
       ? ["fs-verity is turned on at the first boot, by cfsboot-seal.service"]
       : []),

@@ -8,7 +8,7 @@ import {
   O_DIRECTORY,
   O_RDONLY,
 } from "../../src/linux/constants.ts";
-import { makeDirectories, openDirectory } from "../../src/linux/directories.ts";
+import { createFile, makeDirectories, openDirectory } from "../../src/linux/directories.ts";
 import { createMount } from "../../src/linux/fs-context.ts";
 import type { Fd, Linux } from "../../src/linux/linux.ts";
 import { type BootPlace, espPlace, grubPlace } from "../bootloader/boot-place.ts";
@@ -20,6 +20,7 @@ import { installContents, type Wanted } from "./contents.ts";
 import type { DiskPlan, PlannedPartition } from "./disk-plan.ts";
 import { formatDevice } from "./file-systems.ts";
 import { finishFileSystem } from "./finish.ts";
+import { GROW_STAMP } from "./grow.ts";
 import { formatVolume, type OpenVolume, type Unlocking } from "./luks.ts";
 import { makeTable } from "./partition-table.ts";
 import { runProgram } from "./programs.ts";
@@ -106,6 +107,7 @@ export async function installOnDevices(
     const { insecure } = plan;
     const target = { host, repositoryPath, insecure, esp, espDevice, grub, ...rooms };
     const deployed = await installContents(target, wanted, say);
+    if (plan.growsLater) createFile(linux, root, GROW_STAMP, [], 0o644);
     for (const fd of [esp, xbootldr, root]) if (fd !== undefined) finishFileSystem(linux, fd);
     return deployed;
   } finally {

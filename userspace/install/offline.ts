@@ -27,6 +27,7 @@ import type { StagePlan } from "../deployment/stage.ts";
 import { installContents, type Wanted } from "./contents.ts";
 import type { DiskPlan, PlannedPartition } from "./disk-plan.ts";
 import { formatExt4, formatFat } from "./file-systems.ts";
+import { GROW_STAMP } from "./grow.ts";
 import { encryptFile, type Unlocking } from "./luks.ts";
 import { NotedXattrs } from "./noted-xattrs.ts";
 import { makeTable } from "./partition-table.ts";
@@ -86,6 +87,7 @@ async function fill(
 ): Promise<StagePlan> {
   const {
     sealedLater,
+    growsLater,
     insecure,
     bootLoader,
     root: { fileSystemId: rootUuid },
@@ -122,6 +124,7 @@ async function fill(
   };
   const plan = await installContents(target, wanted, say);
   if (sealedLater && !insecure) writeFileSync(join(root, SEAL_STAMP), "");
+  if (growsLater) writeFileSync(join(root, GROW_STAMP), "");
   return plan;
 }
 

@@ -13,6 +13,7 @@ const PACKAGES: Readonly<Record<string, string>> = {
   debugfs: "e2fsprogs",
   "grub-install": "grub-efi-amd64-bin grub2-common",
   losetup: "util-linux",
+  partx: "util-linux",
   mcopy: "mtools",
   "mkfs.btrfs": "btrfs-progs",
   "mkfs.vfat": "dosfstools",
