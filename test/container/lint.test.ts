@@ -7,6 +7,7 @@ import { bootedKernel, containerKargs } from "../../userspace/container/kernels.
 import { lint, listLints } from "../../userspace/container/lint.ts";
 import { Rootfs } from "../../userspace/container/rootfs.ts";
 import { linux } from "../../userspace/linux.ts";
+import { spawn } from "../cli/on-machine.ts";
 import { cpio, initramfsFiles } from "../formats/cpio-archive.ts";
 
 const INITRAMFS = "usr/lib/modules/6.12/initramfs.img";
@@ -92,6 +93,30 @@ test.each<[string, () => void, string[]]>([
   change();
   expect(found()).toEqual(expected);
   expect(found(expected.map((one) => one.split(" ")[1]!))).toEqual([]);
+});
+
+test("as JSON, with the same exit status", () => {
+  write("tmp/x");
+  const run = (...args: string[]) => {
+    const { status, stdout } = spawn("container", "lint", "--json", "--rootfs", root, ...args);
+    return { status, document: JSON.parse(stdout) };
+  };
+  const document = {
+    version: 1,
+    checks: listLints().length,
+    errors: 0,
+    warnings: 1,
+    found: [
+      { lint: "nonempty-run-tmp", level: "warning", message: expect.stringContaining("/tmp") },
+    ],
+  };
+  expect(run()).toEqual({ status: 0, document });
+  expect(run("--fatal-warnings")).toEqual({ status: 1, document });
+  expect(run("--list").document).toContainEqual({
+    name: "kernel",
+    level: "error",
+    what: "there is one kernel, with its initramfs",
+  });
 });
 
 test("every check has a name of its own", () => {

@@ -12,6 +12,7 @@ interface LintFlags {
   readonly list: boolean;
   readonly skip: readonly string[];
   readonly truncate: boolean;
+  readonly json: boolean;
 }
 
 interface InspectFlags {
@@ -36,6 +37,7 @@ export function register(program: Command): void {
       .option("--skip <name>", "leave a check out (may be given again)", collect, [])
       .option("--list", "list the checks", false)
       .option("--no-truncate", "show all that is found")
+      .option("--json", "print JSON, all that is found", false)
       .action(lintRootfs),
     "cfsboot container lint",
     "cfsboot container lint --rootfs /mnt --skip nonempty-boot",
@@ -54,6 +56,10 @@ export function register(program: Command): void {
 async function lintRootfs(flags: LintFlags): Promise<void> {
   const { lint, listLints } = await import("../container/lint.ts");
   const lints = listLints();
+  if (flags.list && flags.json) {
+    const list = lints.map(({ name, level, what }) => ({ name, level, what }));
+    return printLines([`${JSON.stringify(list, null, 2)}\n`]);
+  }
   if (flags.list) {
     const rows = lints.map(({ name, level, what }) => [name, level, what]);
     return printLines([table([["NAME", "LEVEL", "ASKS THAT"], ...rows])]);
@@ -66,10 +72,17 @@ async function lintRootfs(flags: LintFlags): Promise<void> {
   using rootfs = await openRootfs(flags.rootfs);
   const skip = new Set(flags.skip);
   const found = lint(rootfs, currentPlatform().architecture, skip);
-  printLines(lines(found, flags.truncate));
+  const checks = lints.length - skip.size;
   const errors = found.filter(({ level }) => level === "error").length;
   const warnings = found.length - errors;
-  printLines([`${lints.length - skip.size} checks: ${errors} errors, ${warnings} warnings\n`]);
+  printLines(
+    flags.json
+      ? [`${JSON.stringify({ version: 1, checks, errors, warnings, found }, null, 2)}\n`]
+      : [
+          ...lines(found, flags.truncate),
+          `${checks} checks: ${errors} errors, ${warnings} warnings\n`,
+        ],
+  );
   if (errors > 0) throw new Error(`${flags.rootfs} will not do: ${errors} errors`);
   if (warnings > 0 && flags.fatalWarnings) {
     throw new Error(`${flags.rootfs} will not do: ${warnings} warnings`);
