@@ -125,7 +125,7 @@ describe("what was lost", () => {
     const { status, stdout } = run(machine, "status", "--json");
     expect({ status, host: JSON.parse(stdout) }).toMatchObject({
       status: 0,
-      host: { status: { booted: null }, cfsboot: { deployments: [] } },
+      host: { status: { booted: { composefs: { verity: machine.running } } } },
     });
   });
 });
