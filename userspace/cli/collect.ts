@@ -38,10 +38,19 @@ export async function collectAndTell(
   const { collect, describeCollection, planCollection, previewCollection } = await import(
     "../deployment/gc.ts"
   );
+  const { planStorage } = await import("../deployment/containers-storage.ts");
   const { observe } = await import("../deployment/observe.ts");
+  const { containerText } = await import("../../src/model/storage-prune.ts");
   const { understand } = await import("../../src/model/deployments.ts");
   const machine = understand(observe(host, repository).seen);
   const steps = describeCollection(planCollection(repository, machine));
+  try {
+    for (const image of planStorage(host, repository, machine)) {
+      steps.push(`remove image ${containerText(image)} from bootc's containers-storage`);
+    }
+  } catch (error) {
+    if (dryRun) warnOf(error);
+  }
   const result = dryRun
     ? previewCollection(host, repository, waiting(repository.path))
     : collect(host, repository, waiting(repository.path), warnOf);

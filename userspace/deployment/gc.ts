@@ -14,6 +14,7 @@ import { listTags, tagImage, untagImage } from "../oci/image.ts";
 import { MANIFEST_PREFIX, manifestContentId } from "../oci/streams.ts";
 import { collectGarbage, type GcResult } from "../repository/gc.ts";
 import type { Repository } from "../repository/repository.ts";
+import { planStorage, pruneStorage } from "./containers-storage.ts";
 import type { Host } from "./host.ts";
 import { migrateKernels, removeLegacyKernel } from "./migrate.ts";
 import { observe } from "./observe.ts";
@@ -90,7 +91,7 @@ export function collectBootFiles(host: Host, repository: Repository, garbage: Bo
 }
 
 /**
- * All of it: the plan anew, boot files, state and tags, then the repository's objects. Waits for who uses the repository.
+ * All of it: the plan anew, boot files, state and tags, bootc's containers-storage, then the repository's objects. Waits for who uses the repository.
  * `warn` is told of errors that are no reason not to do it.
  */
 export function collect(
@@ -102,6 +103,11 @@ export function collect(
   const machine = understand(observe(host, repository).seen);
   const garbage = planCollection(repository, machine);
   collectBootFiles(host, repository, garbage);
+  try {
+    pruneStorage(host, planStorage(host, repository, machine), warn);
+  } catch (error) {
+    warn(error);
+  }
   return collectGarbage(repository, {
     ...options(host, repository, garbage, onWait),
     prepare: () => settleRewrites(repository, warn),
