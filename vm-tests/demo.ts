@@ -1,17 +1,21 @@
 /**
- * `npm run demo`: a Debian system from a container image boots with every byte verified, then refuses a changed one.
- * `npm run demo -- --shell` boots it and leaves you on its console.
+ * `npm run demo`: a machine is installed from a container image, updates itself, comes back from an update that does not
+ * boot, and refuses a byte that was changed on its disk.
+ * `npm run demo -- --shell` installs it and leaves you on its console.
  */
 import { execFileSync } from "node:child_process";
-import { copyFileSync, mkdtempSync, readdirSync, rmSync, statSync } from "node:fs";
+import { statSync } from "node:fs";
 import { join, relative } from "node:path";
 import { ensurePackages } from "../scripts/packages.mjs";
-import { CACHE, PROJECT } from "./harness/cache.ts";
+import { objectPath, toHex } from "../src/formats/digest.ts";
+import { digestBytes } from "../userspace/hash.ts";
+import { PROJECT } from "./harness/cache.ts";
 import { flipBit } from "./harness/ext4.ts";
 import type { Checks } from "./harness/guest.ts";
+import { FOLLOWED } from "./harness/install.ts";
+import { newMachine } from "./harness/machine.ts";
 import { answer } from "./harness/observations.ts";
-import { type Booted, boot, bootShell } from "./harness/qemu.ts";
-import { type Deployment, deployment, disk, ociImage } from "./harness/systems.ts";
+import { type Booted, bootShell, LOGS, plain } from "./harness/qemu.ts";
 
 const args = process.argv.slice(2);
 const shell = args.includes("--shell");
@@ -24,9 +28,12 @@ const colours = process.stdout.isTTY && process.env.NO_COLOR === undefined;
 const style = (code: number, text: string) => (colours ? `\x1b[${code}m${text}\x1b[0m` : text);
 const bold = (text: string) => style(1, text);
 const dim = (text: string) => style(2, text);
+const red = (text: string) => style(31, text);
 const print = (text = "") => console.log(text);
 const shown = (path: string) => relative(process.cwd(), path) || ".";
 const seconds = (since: number) => `${((Date.now() - since) / 1000).toFixed(1)} s`;
+const say = (line: string) => print(`   ${line}`);
+const brief = (line: string) => line.replace(/\b([0-9a-f]{12})[0-9a-f]{52,}\b/g, "$1…");
 
 let steps = 0;
 
@@ -39,9 +46,67 @@ async function step<T>(title: string, work: () => T | Promise<T>): Promise<T> {
   return result;
 }
 
-const say = (line: string) => print(`   ${line}`);
+type Machine = Awaited<ReturnType<typeof newMachine>>;
 
-const FILE = "/usr/lib/os-release";
+/** What the console says that is of interest here: the time and the words. */
+const WORTH_SEEING =
+  /^\[ *([\d.]+)\] (composefs-setup-root\[\d+\]: (?:image|fs-verity|measured): .*|fs-verity .*FILE CORRUPTED|Kernel panic.*)/;
+
+/** Boots, and shows what the console says, then the commands' output. `before` is run before them, and not shown. */
+async function show(machine: Machine, commands?: Checks, before: Checks = {}): Promise<Booted> {
+  const said = new Set<string>();
+  const booted = await machine.boot(commands && { ...before, ...commands }, (line) => {
+    const [, time, text] = WORTH_SEEING.exec(line) ?? [];
+    if (text === undefined || said.has(text)) return;
+    said.add(text);
+    const ours = /^(composefs-setup-root)\[\d+\](.*)/.exec(brief(text));
+    say(`[${Number(time).toFixed(1)} s] ${ours ? `${ours[1]}${ours[2]}` : red(`kernel: ${text}`)}`);
+  });
+  for (const name of Object.keys(before))
+    if (booted.answers[name]?.status !== 0) throw new Error(`${name}: ${answer(booted, name)}`);
+  for (const name of Object.keys(commands ?? {})) {
+    print(`   ${bold(`# ${name}`)}`);
+    for (const line of answer(booted, name).split("\n")) print(`   ${brief(line)}`);
+  }
+  return booted;
+}
+
+/** Commands by what is shown of them. */
+const commands = (...list: string[]): Checks =>
+  // as on a terminal, where the answers do not go to
+  Object.fromEntries(list.map((c) => [c, c === STATUS ? `${c} --format humanreadable` : c]));
+
+function expect(booted: Booted, command: string, wanted: RegExp): void {
+  if (!wanted.test(answer(booted, command)))
+    throw new Error(`unexpected answer to ${command}; the console is in ${shown(booted.log)}`);
+}
+
+/** The digest's place in the repository, of a file that has this content. */
+const objectOf = (content: string) =>
+  join("/composefs/objects", objectPath(toHex(digestBytes("sha512", Buffer.from(content)))));
+
+/** Where the root partition of a disk begins, in bytes. */
+function rootPartition(disk: string): number {
+  const { partitiontable: table } = JSON.parse(
+    execFileSync("sfdisk", ["--json", disk], {
+      encoding: "utf8",
+      env: { ...process.env, PATH: `${process.env.PATH}:/usr/sbin:/sbin` },
+    }),
+  ) as { partitiontable: { sectorsize: number; partitions: { start: number; size: number }[] } };
+  const [largest] = table.partitions.sort((a, b) => b.size - a.size);
+  return largest!.start * table.sectorsize;
+}
+
+const RELEASE = "cat /usr/share/release";
+const EDIT = "echo a note of mine > /etc/motd";
+const NOTE = "cat /etc/motd";
+const STATUS = "cfsboot status";
+const UPGRADE = "cfsboot upgrade";
+const release = (number: string) => ({
+  path: "usr/share/release",
+  // longer than what is kept in the image of the file tree itself
+  data: `release ${number} of the machine's image, from a container registry: every byte of it is verified\n`,
+});
 
 async function main(): Promise<void> {
   const started = Date.now();
@@ -65,142 +130,70 @@ async function main(): Promise<void> {
     }
   });
 
-  await step("A container image: Debian 13 with Linux, systemd and our initramfs", async () => {
-    const { layout, tag } = await ociImage("trixie", say);
-    say(`oci:${shown(layout)}:${tag}`);
-  });
-
-  const debian = await step("Pull it into a composefs repository", async () => {
-    const result = await deployment("trixie", "sha512", say);
-    say(`${count(join(result.repository, "objects"))} objects in ${shown(result.repository)}`);
-    say(`image digest ${result.digest}`);
-    return result;
-  });
-
-  const image = await step("Put the repository on an ext4 disk, with fs-verity", async () => {
-    const result = await disk(debian, { sealed: true }, say);
-    say(shown(result));
-    return result;
-  });
+  await using machine = await step(
+    "Install a container image of Debian 13 to a disk, with UEFI and systemd-boot",
+    () => newMachine("demo", { loader: "systemd" }, say),
+  );
+  const { hardware } = machine;
 
   if (shell) {
-    await step("Boot it; exit powers it off, Ctrl-A X pulls the plug", () =>
-      bootShell({ ...machine(debian, "demo-shell"), disk: image }),
-    );
+    await step("Boot it; exit powers it off, Ctrl-A X pulls the plug", () => bootShell(hardware));
     return;
   }
 
-  const first = await step("Boot it, fs-verity required", () =>
-    show(
-      debian,
-      image,
-      "demo",
-      {
-        "findmnt /": "findmnt /",
-        "cat /etc/os-release": "cat /etc/os-release",
-        "fsverity measure <the image>": `fsverity measure /sysroot/composefs/images/${debian.digest} | cut -d ' ' -f 1`,
-        "touch /usr/bin/new": "touch /usr/bin/new",
-      },
-      true,
-    ),
+  machine.publish("2", [release("2")]);
+  const first = await step(
+    `Boot it, change /etc, and fetch the release 2 that ${FOLLOWED} has by now`,
+    () =>
+      show(
+        machine,
+        commands(EDIT, "findmnt -no SOURCE,FSTYPE,OPTIONS /", UPGRADE, STATUS),
+        machine.beginning,
+      ),
   );
-  expect(first, "cat /etc/os-release", /Debian GNU\/Linux 13/);
-  expect(first, "findmnt /", /verity=require/);
+  expect(first, STATUS, /staged/i);
 
-  const second = await step("Flip one bit of one object on the disk, boot again", async () => {
-    const directory = mkdtempSync(join(CACHE, "demo-"));
-    try {
-      const changed = join(directory, "disk");
-      copyFileSync(image, changed);
-      const object = debian.files.object(FILE);
-      flipBit(changed, join("/composefs", object), 14);
-      say(`${FILE} is composefs/${object.slice(0, 40)}…: bit 0 of byte 14`);
-      return await show(
-        debian,
-        changed,
-        "demo-tampered",
-        {
-          "cat /etc/os-release": "cat /etc/os-release",
-          "bash --version": "bash --version | head -1",
-        },
-        false,
-      );
-    } finally {
-      rmSync(directory, { recursive: true, force: true });
+  machine.publish("3", [
+    release("3"),
+    { path: "usr/lib/bootc/" },
+    { path: "usr/lib/bootc/kargs.d/" },
+    { path: "usr/lib/bootc/kargs.d/broken.toml", data: 'kargs = ["rdinit=/no-such-program"]\n' },
+  ]);
+  const second = await step("Boot into release 2; release 3 is broken on purpose: fetch it", () =>
+    show(machine, commands("findmnt -no OPTIONS /", RELEASE, NOTE, UPGRADE)),
+  );
+  expect(second, "findmnt -no OPTIONS /", /verity=require/);
+  expect(second, RELEASE, /release 2/);
+  expect(second, NOTE, /a note of mine/);
+
+  await step("Release 3 panics, three times", async () => {
+    for (let tries = 0; tries < 3; tries++) {
+      const { console, log } = await show(machine);
+      if (!/Kernel panic/.test(plain(console)))
+        throw new Error(`the broken release came up; the console is in ${shown(log)}`);
     }
   });
-  expect(second, "cat /etc/os-release", /Input\/output error/);
-  if (!/FILE CORRUPTED/.test(second.console)) throw new Error("the kernel did not say why");
+
+  const back = await step("The machine comes back by itself", () =>
+    show(machine, commands(RELEASE, NOTE, STATUS)),
+  );
+  expect(back, RELEASE, /release 2/);
+  expect(back, STATUS, /did not come up/);
+
+  const refused = await step("Flip one bit of that file on the disk, boot again", async () => {
+    const object = objectOf(`${answer(back, RELEASE)}\n`);
+    flipBit(hardware.disk, object, 14, rootPartition(hardware.disk));
+    say(`/usr/share/release is ${brief(object)}: bit 0 of byte 14`);
+    return await show(machine, commands(RELEASE, "cat /etc/debian_version"));
+  });
+  expect(refused, RELEASE, /Input\/output error/);
+  if (!/FILE CORRUPTED/.test(refused.console)) throw new Error("the kernel did not say why");
 
   print(
-    `\n${bold("The kernel refused the changed file and served the rest.")} ${seconds(started)}`,
+    `\n${bold("Updated, come back, and not fooled: the kernel refused the changed file and served the rest.")} ${seconds(started)}`,
   );
-  print(dim(`Consoles: ${shown(first.log)}, ${shown(second.log)}`));
+  print(dim(`Consoles: ${shown(LOGS)}/demo-*.log`));
   print(dim("A shell in it: npm run demo -- --shell"));
-}
-
-function machine(from: Deployment, name: string) {
-  return {
-    name,
-    kernel: from.kernel,
-    initramfs: from.initramfs,
-    append: [`composefs=${from.digest}`],
-    cpus: 2,
-  };
-}
-
-/**
- * Boots and shows: what composefs-setup-root (`verbose`: all of it) and fs-verity say on the console, then the commands'
- * output.
- */
-async function show(
-  from: Deployment,
-  image: string,
-  name: string,
-  commands: Checks,
-  verbose: boolean,
-): Promise<Booted> {
-  // shown in full where it is made and where it is measured; elsewhere it would only fill the screen
-  const brief = (line: string) =>
-    line.replaceAll(from.digest, `${from.digest.slice(0, 12)}…`).replace(/ {3,}/g, "  ");
-  say(dim(brief(`kernel command line: … composefs=${from.digest}`)));
-  const corrupted = new Set<string>();
-  const booted = await boot({
-    ...machine(from, name),
-    disk: image,
-    checks: commands,
-    target: "multi-user",
-    onConsole: (line) => {
-      const ours = line.match(/^\[ *([\d.]+)\] composefs-setup-root\[\d+\]: (.*)/);
-      if (ours?.[2] !== undefined && (verbose || ours[2].includes("measured"))) {
-        const text = ours[2].includes("measured") ? ours[2] : brief(ours[2]);
-        say(`[${Number(ours[1]).toFixed(1)} s] composefs-setup-root: ${text}`);
-      }
-      const refused = line.match(/^\[ *([\d.]+)\] (fs-verity \(.*?, inode \d+\): FILE CORRUPTED)/);
-      if (refused?.[2] !== undefined && !corrupted.has(refused[2])) {
-        corrupted.add(refused[2]);
-        say(style(31, `[${Number(refused[1]).toFixed(1)} s] kernel: ${refused[2]}`));
-      }
-      if (/Reached target .*multi-user\.target/.test(line))
-        say("systemd: reached multi-user.target");
-    },
-  });
-  for (const command of Object.keys(commands)) {
-    print(`   ${bold(`# ${command}`)}`);
-    for (const line of answer(booted, command).split("\n"))
-      print(`   ${command.startsWith("findmnt") ? brief(line) : line}`);
-  }
-  return booted;
-}
-
-function expect(booted: Booted, command: string, wanted: RegExp): void {
-  if (!wanted.test(answer(booted, command)))
-    throw new Error(`unexpected answer to ${command}; the console is in ${shown(booted.log)}`);
-}
-
-function count(directory: string): number {
-  return readdirSync(directory, { recursive: true, withFileTypes: true }).filter((e) => e.isFile())
-    .length;
 }
 
 try {

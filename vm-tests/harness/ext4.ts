@@ -53,13 +53,16 @@ export function quoted(path: string): string {
   return `"${path.replaceAll('"', '""')}"`;
 }
 
-/** Flips one bit of a file's data on the disk, behind the file system's back. `offset` counts from its start. */
-export function flipBit(image: string, path: string, offset = 0): void {
+/**
+ * Flips one bit of a file's data on the disk, behind the file system's back. `offset` counts from the file's start, and
+ * `start` is where the file system begins in `image`, both in bytes.
+ */
+export function flipBit(image: string, path: string, offset = 0, start = 0): void {
   const request = `bmap ${quoted(path)} ${Math.floor(offset / BLOCK)}`;
-  const { stdout, stderr } = run("debugfs", ["-R", request, image]);
+  const { stdout, stderr } = run("debugfs", ["-R", request, `${image}?offset=${start}`]);
   const block = Number(stdout.trim());
   if (!(block > 0)) throw new Error(`debugfs ${request}: ${stdout}${stderr}`);
-  const position = block * BLOCK + (offset % BLOCK);
+  const position = start + block * BLOCK + (offset % BLOCK);
   const fd = openSync(image, "r+");
   try {
     const byte = Buffer.alloc(1);
