@@ -482,6 +482,22 @@ describe("rollback, pin, delete, gc", () => {
     expect(succeed(machine, "gc", "--dry-run")).toMatch(/^Dry run/);
   });
 
+  test("a configuration that cannot be read is told of in the next boot, if the update was lost by it", async () => {
+    using machine = await installed();
+    expect(succeed(machine, "finalize-staged")).toBe("Nothing to do: nothing is staged\n");
+    publish(machine, { version: "2" });
+    succeed(machine, "upgrade");
+    mkdirSync(machine.etc("cfsboot"));
+    writeFileSync(machine.etc("cfsboot/cfsboot.toml"), "keep = x\n");
+    fail(machine, "finalize-staged");
+    machine.boot();
+    const trouble = expect.stringContaining("could not be finalized: ");
+    expect(JSON.parse(succeed(machine, "status", "--json")).cfsboot.trouble).toMatchObject({
+      message: trouble,
+    });
+    expect(fail(machine, "boot-complete")).toContain("cfsboot.toml, line 1, column 8");
+  });
+
   test("nothing is removed where what runs is not in the boot menu, and status says so", async () => {
     const { machine, second } = await upgraded();
     using _ = machine;

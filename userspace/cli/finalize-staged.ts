@@ -26,19 +26,25 @@ async function finalizeStaged(flags: Flags): Promise<void> {
     const { understand } = await import("../../src/model/deployments.ts");
     if (etc === undefined) throw new Error("nothing runs there: no /etc can be merged");
     const { staged } = understand(observe(host, repository).seen);
-    const strategy = staged?.state?.origin?.etcConflicts ?? readConf(host.linux, etc).etcConflicts;
+    const options = {
+      etc,
+      // read when it is needed: what is wrong with the file is why it failed, and is told in the next boot
+      get strategy() {
+        return staged?.state?.origin?.etcConflicts ?? readConf(host.linux, etc).etcConflicts;
+      },
+    };
     if (flags.dryRun) {
       const lines =
         staged === undefined || staged.downloadOnly
           ? ["nothing is staged that could take over"]
           : [
-              `merge ${etc.name} into that of ${staged.id.slice(0, 12)} (conflicts: ${strategy})`,
+              `merge ${etc.name} into that of ${staged.id.slice(0, 12)} (conflicts: ${options.strategy})`,
               "put the staged boot menu in place of the present one",
             ];
       process.stdout.write(lines.map((line) => `${line}\n`).join(""));
       return;
     }
-    const result = finalize(host, repository, { etc, strategy });
+    const result = finalize(host, repository, options);
     if (!result.done) {
       process.stdout.write(`Nothing to do: ${result.why}\n`);
       return;
