@@ -15,6 +15,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { osLayer } from "../deployment/machine.ts";
 import { image, tar as tarOf, writeLayout } from "../oci/fixtures/images.ts";
+import { partitionsOf } from "./disk-image.ts";
 
 const CFSBOOT = join(import.meta.dirname, "../../dist/cfsboot.mjs");
 const directory = mkdtempSync(join(tmpdir(), "cfsboot-mounted-"));
@@ -57,7 +58,7 @@ function installWith(mounts: string, root: string, command: string, ...args: str
   );
 }
 
-describe("to-filesystem", () => {
+describe("to-filesystem", { timeout: 180_000 }, () => {
   beforeEach((ctx) => {
     if (!canMount) ctx.skip("no mount namespace can be made here: that takes root");
   });
@@ -130,6 +131,31 @@ describe("to-filesystem", () => {
     expect(readFileSync(join(path, "efi/loader/entries", entry!), "utf8")).toMatch(
       /^options root=LABEL=system rw first nosmt last=2 composefs=\?[0-9a-f]{128} kept$/m,
     );
+  });
+
+  test("the root is the same as in an image of a disk, made without a mount", (ctx) => {
+    const path = root("mounted");
+    mkdirSync(join(path, "boot"), { recursive: true });
+    // sizes of directories are the file system's
+    const form = `'%P %y %m %U %G'`;
+    const list = `find composefs state boot .bootc-aleph.json -printf ${form} '(' -type d -printf '\\n' -o -printf ' %s %l\\n' ')' | sort`;
+    const found = (command: string, args: string[]) =>
+      spawnSync(command, args, { encoding: "utf8", maxBuffer: 1 << 26 });
+    const source = ["--source-imgref", `oci:${directory}/layout:os`];
+    const options = [...source, "--size", "1G", "--esp-size", "100M", "--allow-missing-verity"];
+    const disk = join(directory, "disk.raw");
+    const offline = found(process.execPath, [CFSBOOT, "install", "to-disk", ...options, disk]);
+    expect(offline).toMatchObject({ status: 0 });
+    const start = `${partitionsOf(disk)[1]!.start * 512}`;
+    const mount = `mkdir "$0.d" && mount -o loop,ro,offset=${start} "$0" "$0.d" && cd "$0.d"`;
+    const made = found("unshare", ["--mount", "sh", "-c", `${mount} && ${list}`, disk]);
+    rmSync(disk);
+    if (made.status !== 0) ctx.skip(`it cannot be mounted here: ${made.stderr}`);
+    const { status, stderr } = install(path, "to-filesystem", ...SPEC, "--replace", "alongside");
+    expect({ status, stderr }).toMatchObject({ status: 0 });
+    const mounted = found("sh", ["-c", `cd "$0" && ${list}`, path]);
+    expect(mounted.stdout.split("\n").length).toBeGreaterThan(40);
+    expect(made.stdout.split("\n")).toEqual(mounted.stdout.split("\n"));
   });
 
   test("a root that is not empty is refused, and nothing is written", () => {

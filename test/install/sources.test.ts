@@ -68,7 +68,7 @@ function asUser(
   });
 }
 
-describe("a user who is not root installs", () => {
+describe("a user who is not root installs", { timeout: 180_000 }, () => {
   beforeEach((ctx) => {
     if (process.geteuid?.() !== 0) ctx.skip("not root: nobody else can be played");
     if (user === undefined) ctx.skip("nobody has IDs in /etc/subuid");
