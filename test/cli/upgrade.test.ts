@@ -482,6 +482,16 @@ describe("rollback, pin, delete, gc", () => {
     expect(succeed(machine, "gc", "--dry-run")).toMatch(/^Dry run/);
   });
 
+  test("a configuration that cannot be read is told before anything is fetched", async () => {
+    using machine = await installed();
+    publish(machine, { version: "2" });
+    mkdirSync(machine.etc("cfsboot"));
+    writeFileSync(machine.etc("cfsboot/cfsboot.toml"), "keep = 1\n");
+    const before = machine.names("sysroot/composefs/streams");
+    expect(fail(machine, "upgrade")).toContain("cfsboot.toml: keep: expected a number from 2");
+    expect(machine.names("sysroot/composefs/streams")).toEqual(before);
+  });
+
   test("a configuration that cannot be read is told of in the next boot, if the update was lost by it", async () => {
     using machine = await installed();
     expect(succeed(machine, "finalize-staged")).toBe("Nothing to do: nothing is staged\n");

@@ -16,6 +16,7 @@ import {
   lookUp,
   planUpgrade,
   type RemoteImage,
+  type StagingWish,
   stageUpgrade,
   tidy,
 } from "../deployment/upgrade.ts";
@@ -78,6 +79,8 @@ export async function follow(
       return carryOut(open, machine, decision, wish, remote.manifestDigest, flags, apply);
     }
     if (flags.dryRun) return preview(open, machine, remote, wish, flags, apply);
+    // what is wrong with the configuration is told before anything is fetched
+    const wanted = stagingWishOf(open.host, open.etc, wish.follow, flags);
     const fetched = await fetchInto(open, remote, transport, flags, programs);
     const tidied = machineOf(open);
     const same = tidied.deployments.find(({ id }) => id === fetched.bootImage);
@@ -86,7 +89,7 @@ export async function follow(
     if (late !== undefined && late.do !== "stage") {
       return carryOut(open, tidied, late, wish, remote.manifestDigest, flags, apply);
     }
-    stageFetched(open, tidied, fetched, remote, wish, flags, programs);
+    stageFetched(open, tidied, fetched, remote, wanted, flags, programs);
     await apply();
   });
 }
@@ -124,7 +127,7 @@ function stageFetched(
   machine: Machine,
   fetched: PullResult,
   remote: RemoteImage,
-  { follow }: Wish,
+  wanted: StagingWish,
   flags: StagingFlags,
   programs: ProgressWriter | undefined,
 ): void {
@@ -132,14 +135,13 @@ function stageFetched(
   const image = openImage(repository, `@${remote.manifestDigest}`);
   programs?.staging(0, 2);
   const boot = bootImageOf(repository, image, fetched);
-  const stagingWish = stagingWishOf(host, etc, follow, flags);
-  const plan = planUpgrade(host, repository, machine, image, boot, etc, stagingWish);
+  const plan = planUpgrade(host, repository, machine, image, boot, etc, wanted);
   for (const { message } of plan.findings) warn(message);
   programs?.staging(1, 2);
   stageUpgrade(host, repository, machine, plan);
   programs?.staging(2, 2);
   const lines = [
-    `${flags.downloadOnly ? "Downloaded" : "Queued for next boot"}: ${sourceOf(follow)}`,
+    `${flags.downloadOnly ? "Downloaded" : "Queued for next boot"}: ${sourceOf(wanted.reference)}`,
     ...(remote.version === undefined ? [] : [`  Version: ${remote.version}`]),
     `  Digest: ${remote.manifestDigest}`,
     `  Deployment: ${plan.id.slice(0, 12)}`,
