@@ -29,6 +29,10 @@ beforeEach(() => {
     mkdir(name);
   symlinkSync("/run", join(root, "var/run"));
   write("etc/hostname");
+  write(
+    "usr/lib/tmpfiles.d/var.conf",
+    "# as systemd's\nd /var/log 0755 - - -\nL! /var/run - - - - ../run\n",
+  );
   write("usr/lib/modules/6.12/vmlinuz");
   write(INITRAMFS, cpio(initramfsFiles("6.12")));
   write("usr/lib/bootc/kargs.d/10.toml", 'kargs = ["quiet", "a=b"]\n');
@@ -76,7 +80,13 @@ test.each<[string, () => void, string[]]>([
     () => rmSync(join(root, "sysroot"), { recursive: true }),
     ["error baseimage-root"],
   ],
-  ["a log", () => write("var/log/dpkg.log"), ["warning var-log"]],
+  ["a log", () => write("var/log/dpkg.log"), ["warning var-log", "warning var-tmpfiles"]],
+  ["a directory in /var", () => mkdir("var/lib/app"), ["warning var-tmpfiles"]],
+  [
+    "a user whom sysusers.d does not make",
+    () => write("etc/passwd", "app:x:999:999::/:/bin/sh\n"),
+    ["warning sysusers"],
+  ],
   ["files in /boot", () => write("boot/vmlinuz"), ["warning nonempty-boot"]],
   ["files in /tmp", () => write("tmp/x"), ["warning nonempty-run-tmp"]],
   ["a broken initramfs", () => write(INITRAMFS, "x"), ["error initramfs"]],
@@ -117,6 +127,54 @@ test("as JSON, with the same exit status", () => {
     level: "error",
     what: "there is one kernel, with its initramfs",
   });
+});
+
+/** What one check says. */
+function saidBy(name: string): string[] {
+  using rootfs = new Rootfs(linux, root);
+  return lint(rootfs, "amd64", new Set()).flatMap(({ lint, message }) =>
+    lint === name ? message : [],
+  );
+}
+
+test("of /var only what tmpfiles.d does not make is told, by whatever path that names it, and once for all below it", () => {
+  mkdir("var/home/user");
+  mkdir("var/lib/app/cache/deep");
+  mkdir("var/lib/made");
+  mkdir("var/spool/copied/deep");
+  mkdir("var/roothome/.ssh");
+  symlinkSync("var/roothome", join(root, "root"));
+  symlinkSync("../lib/made", join(root, "var/spool/link"));
+  write("var/lib/made/file");
+  write(
+    "usr/lib/tmpfiles.d/app.conf",
+    `d /var/lib\nd "/var/lib/made" 0755 root root -\nz /var/lib/app\nq /var/home\nd /var/roothome\n` +
+      "d /root/.ssh 0700\nd /var/spool/\nC+ /var/spool/copied - - - - /usr/share/copied\nd /var/home/%b\n",
+  );
+  write("usr/lib/tmpfiles.d/hidden.conf", "d /var/home/user\n");
+  write("etc/tmpfiles.d/hidden.conf", "");
+  expect(saidBy("var-tmpfiles").sort()).toEqual([
+    "/var/home/user: no line of tmpfiles.d makes it",
+    "/var/lib/app: no line of tmpfiles.d makes it",
+    "/var/lib/made/file is no directory and no symlink: only new installations get it",
+    "/var/spool/link: no line of tmpfiles.d makes it",
+  ]);
+});
+
+test("users and groups that sysusers.d makes are those of its lines, and the group that each user has", () => {
+  write(
+    "usr/lib/sysusers.d/basic.conf",
+    'u root 0 "Super User" /root\nu! _apt 42:65534\ng kvm -\nm app disk\nr - 500-900\n',
+  );
+  write(
+    "etc/passwd",
+    "root:x:0:0::/root:/bin/sh\n_apt:x:42::::\napp:x:1:1:::\nother:x:2:2:::\n+::::::\n",
+  );
+  write("etc/group", "root:x:0:\nkvm:x:5:\ndisk:x:6:\nother:x:2:\n");
+  expect(saidBy("sysusers")).toEqual([
+    "/etc/passwd: no line of sysusers.d makes the user other",
+    "/etc/group: no line of sysusers.d makes the group other",
+  ]);
 });
 
 test("every check has a name of its own", () => {

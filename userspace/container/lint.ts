@@ -2,6 +2,7 @@
 import { display, toText } from "../../src/formats/bytestring.ts";
 import { BOOT_CHECKS, type BootCheck, type Finding } from "../../src/model/boot-checks.ts";
 import { bootedKernel, checkContainer, containerKargs, kernelsOf } from "./kernels.ts";
+import { userDrift, varDrift } from "./lint-drift.ts";
 import type { Rootfs } from "./rootfs.ts";
 
 export type LintLevel = "error" | "warning";
@@ -141,6 +142,18 @@ const LINTS: readonly RunnableLint[] = [
         .map((name) => `/var/log/${name}`)
         .filter((path) => rootfs.typeOf(path) === "file" && rootfs.size(path) !== 0)
         .map((path) => `${path} is in every machine's log`),
+  },
+  {
+    name: "var-tmpfiles",
+    level: "warning",
+    what: "tmpfiles.d makes what is in /var, which machines get from the image only once",
+    run: ({ rootfs }) => varDrift(rootfs),
+  },
+  {
+    name: "sysusers",
+    level: "warning",
+    what: "sysusers.d makes the users and groups, which a machine with some of its own does not get else",
+    run: ({ rootfs }) => userDrift(rootfs),
   },
   {
     name: "nonempty-boot",

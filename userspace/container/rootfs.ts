@@ -81,9 +81,24 @@ export class Rootfs implements Disposable {
     });
   }
 
-  /** Calls `visit` with everything that is not mounted there, and the targets of symlinks. */
-  walk(visit: (path: ByteString, target: ByteString | undefined) => void): void {
-    this.#walk(this.#root, "" as ByteString, visit);
+  /** Tells a directory from others, by whatever path it is reached; `undefined` if there is none. */
+  identity(path: string): string | undefined {
+    return this.#with(fromText(path), O_PATH | O_DIRECTORY, (fd) => {
+      const { devMajor, devMinor, ino } = this.#linux.statx(fd, "", AT_EMPTY_PATH);
+      return `${devMajor}:${devMinor}:${ino}`;
+    });
+  }
+
+  /** Calls `visit` with everything that is not mounted there, or below a directory of it, and the targets of symlinks. */
+  walk(
+    visit: (path: ByteString, target: ByteString | undefined, type: FileType) => void,
+    from = "",
+  ): void {
+    if (from === "") this.#walk(this.#root, "" as ByteString, visit);
+    else {
+      const flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW;
+      this.#with(fromText(from), flags, (fd) => this.#walk(fd, fromText(from), visit));
+    }
   }
 
   #walk(parent: Fd, path: ByteString, visit: Parameters<Rootfs["walk"]>[0]): void {
@@ -95,7 +110,7 @@ export class Rootfs implements Disposable {
         O_PATH | O_NOFOLLOW,
         (fd) => {
           const type = this.#typeOf(fd);
-          visit(inner, type === "symlink" ? this.#linux.readlinkat(parent, at) : undefined);
+          visit(inner, type === "symlink" ? this.#linux.readlinkat(parent, at) : undefined, type);
           if (type !== "directory") return;
           const open = O_RDONLY | O_DIRECTORY | O_NOFOLLOW;
           this.#with(

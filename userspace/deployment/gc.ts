@@ -91,7 +91,8 @@ export function collectBootFiles(host: Host, repository: Repository, garbage: Bo
 }
 
 /**
- * All of it: the plan anew, boot files, state and tags, bootc's containers-storage, then the repository's objects. Waits for who uses the repository.
+ * All of it: the plan anew, boot files, state and tags, bootc's containers-storage, then the repository's objects. Waits for
+ * who uses the repository.
  * `warn` is told of errors that are no reason not to do it.
  */
 export function collect(
