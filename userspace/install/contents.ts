@@ -98,7 +98,7 @@ export async function installContents(
 ): Promise<StagePlan> {
   const { host, repositoryPath, insecure, esp, grub } = target;
   const { transport, remote, platform, progress, follow, generic } = wanted;
-  ensureRepository(repositoryPath, { insecure });
+  ensureRepository(repositoryPath, { insecure, insecureOption: "--allow-missing-verity" });
   using repository = openRepository(repositoryPath);
   const { bytes } = downloadOf(repository, remote);
   requireRootRoom(host.linux, host.sysroot, bytes, target.rootRoom);

@@ -29,6 +29,8 @@ export interface InitOptions {
   readonly format: ErofsFormat;
   /** Make a repository that does not enforce fs-verity. */
   readonly insecure: boolean;
+  /** How a person asks for that; absent: `--insecure`. */
+  readonly insecureOption?: string;
   /** For tests. */
   readonly platform?: Platform;
 }
@@ -56,7 +58,7 @@ export function initRepository(path: string, options: InitOptions): boolean {
     if (!isProblem(error, "no-verity")) throw error;
     throw new RepositoryError("no-verity", `make a repository at ${path}`, {
       cause: error,
-      hint: "--insecure makes one that does without fs-verity",
+      hint: `${options.insecureOption ?? "--insecure"} makes one that does without fs-verity`,
     });
   }
 }
@@ -75,7 +77,7 @@ export type Ensured = "opened" | "created" | "upgraded";
  * gets its own. Where there is none, one is made, if nothing else is given with SHA-512, format 1 and fs-verity.
  */
 export function ensureRepository(path: string, options: EnsureOptions = {}): Ensured {
-  const { hash, format = 1, insecure = false, platform, onWait } = options;
+  const { hash, format = 1, insecure = false, insecureOption, platform, onWait } = options;
   const given = { ...(platform && { platform }) };
   try {
     using repository = openRepository(path, {
@@ -89,7 +91,8 @@ export function ensureRepository(path: string, options: EnsureOptions = {}): Ens
   } catch (error) {
     if (!isProblem(error, "no-repository")) throw error;
   }
-  const made = initRepository(path, { ...given, hash: hash ?? "sha512", format, insecure });
+  const wanted = { ...given, hash: hash ?? "sha512", format, insecure };
+  const made = initRepository(path, { ...wanted, ...(insecureOption && { insecureOption }) });
   return made ? "created" : "opened";
 }
 
