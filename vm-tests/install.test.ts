@@ -3,11 +3,12 @@ import { execFileSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, type TestContext, test } from "vitest";
-import { CACHE, cached, hashOf } from "./harness/cache.ts";
+import { CACHE } from "./harness/cache.ts";
 import { machineDisk } from "./harness/install.ts";
 import { answer } from "./harness/observations.ts";
 import { type Booted, boot, newVariables } from "./harness/qemu.ts";
-import { ociImage, STORAGE } from "./harness/systems.ts";
+import { smallImageDisk } from "./harness/small-image.ts";
+import { STORAGE } from "./harness/systems.ts";
 
 const GIB = 2 ** 30;
 const SUITE = "trixie";
@@ -27,12 +28,7 @@ async function prepared(context: TestContext) {
     options: ["--size", "4G"],
     extra: STORAGE,
   });
-  const { layout, tag } = await ociImage(SUITE, () => {}, STORAGE);
-  const image = await cached("layout-storage", hashOf(layout), (path) => {
-    writeFileSync(path, "");
-    truncateSync(path, GIB);
-    execFileSync("mke2fs", ["-q", "-F", "-t", "ext4", "-d", layout, path]);
-  });
+  const { disk: image, tag } = await smallImageDisk(SUITE, STORAGE);
   return { disk, image, tag };
 }
 

@@ -15,6 +15,7 @@ afterAll(() => rmSync(directory, { recursive: true }));
 const layout = join(directory, "layout");
 const disk = join(directory, "disk.raw");
 const secret = join(directory, "secret");
+const CFSBOOT = join(import.meta.dirname, "../../dist/cfsboot.mjs");
 const PASSPHRASE = "open, Sesame";
 
 beforeAll(() => {
@@ -81,10 +82,16 @@ test("a file whose root a passphrase opens", (ctx) => {
 }, 120_000);
 
 test.each<[string, string[], RegExp]>([
-  ["GRUB", ["--bootloader", "grub"], /--encrypt needs systemd-boot: GRUB's kernels/],
-  ["a TPM that shall open a file", ["--encrypt", "tpm2"], /is for disks of this machine/],
+  [
+    "GRUB",
+    ["--encrypt", "passphrase", "--bootloader", "grub"],
+    /--encrypt needs systemd-boot: GRUB's kernels/,
+  ],
+  ["a TPM for a file", ["--encrypt", "tpm2"], /is for disks of this machine/],
+  ["the same in bootc's words", ["--block-setup", "tpm2-luks"], /is for disks of this machine/],
+  ["a passphrase for nothing", ["--passphrase-file", secret], /--passphrase-file needs --encrypt/],
 ])("%s is refused before anything is done", (_, args, message) => {
-  const { status, stderr } = install("os", "--encrypt", "passphrase", ...args);
+  const { status, stderr } = install("os", ...args);
   expect({ status, stderr }).toMatchObject({ status: 2, stderr: expect.stringMatching(message) });
   expect(existsSync(disk)).toBe(false);
 });
@@ -108,6 +115,42 @@ test("without a terminal a passphrase is not asked for", () => {
     status: 1,
     stderr: expect.stringMatching(/no terminal to ask.*\nhint: --passphrase-file names/),
   });
+});
+
+/** Types two lines when they are asked for; its status is the program's. */
+const TYPIST = `
+import os, pty, sys, time
+typed = sys.argv[1:3]
+seen = b""
+def read(fd):
+    global seen
+    data = os.read(fd, 4096)
+    seen += data
+    if typed and seen.rstrip().endswith((b"disk.raw:", b"more:")):
+        seen = b""
+        time.sleep(0.1)
+        os.write(fd, typed.pop(0).encode() + b"\\r")
+    return data
+sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[3:], read)))
+`;
+
+test("on a terminal it is asked for twice, and not shown", (ctx) => {
+  if (spawnSync("python3", ["--version"]).error) ctx.skip("there is no python3");
+  const type = (...lines: [string, string]) => {
+    const program = ["install", "to-disk", "--source-imgref", `oci:${layout}:unable`];
+    const args = [...program, "--size", "1G", "--esp-size", "64M", "--encrypt", "passphrase", disk];
+    const typist = ["-c", TYPIST, ...lines, process.execPath, CFSBOOT, ...args];
+    return spawnSync("python3", typist, { encoding: "utf8", input: "" });
+  };
+  const different = type("open, Sesame", "open, Sesam");
+  expect(different.stdout).toMatch(/New passphrase for .*disk.raw: \r\nThe same once more: \r\n/);
+  expect(different.stdout).toContain("error: install oci:");
+  expect(different.stdout).toContain("the passphrases differ");
+  expect(different.status).toBe(1);
+  // the same ones are taken: what comes next is about the image
+  const same = type("open, Sesamf\x7fe", "open, Sesame");
+  expect(same.stdout).toContain("has no systemd-cryptsetup");
+  expect(same.stdout).not.toContain("Sesam");
 });
 
 test("an image that cannot open an encrypted root is not installed", () => {

@@ -1,9 +1,11 @@
 /** `cfsboot install grow` */
+import { realpathSync } from "node:fs";
 import type { Command } from "commander";
+import { HintedError } from "../../src/linux/hint.ts";
 import { addExamples } from "./example.ts";
-import { withMachine } from "./machine.ts";
 
 const SYSROOT = "/sysroot";
+const MIB = 2 ** 20;
 
 export function registerGrow(install: Command): void {
   const command = install
@@ -18,21 +20,26 @@ async function grow(): Promise<void> {
   const { fromText, toText } = await import("../../src/formats/bytestring.ts");
   const { mountAt } = await import("../../src/formats/mountinfo.ts");
   const { ifThere } = await import("../../src/linux/directories.ts");
+  const { openWritable } = await import("../../src/linux/writable-mount.ts");
   const { requireRunning } = await import("../deployment/open-host.ts");
-  const { realpathSync } = await import("node:fs");
   const install = await import("../install/grow.ts");
   const { linux } = await import("../linux.ts");
   const say = (text: string) => process.stdout.write(`${text}\n`);
 
-  const source = toText(
-    mountAt(requireRunning(linux).mounts, fromText(SYSROOT))?.source ?? fromText(""),
-  );
+  const mount = mountAt(requireRunning(linux).mounts, fromText(SYSROOT));
+  const source = mount && toText(mount.source);
   if (!source?.startsWith("/dev/")) throw new Error(`${SYSROOT} is on no device of its own`);
+  if (linux.geteuid() !== 0) {
+    throw new HintedError("only root may change the disk", "sudo cfsboot install grow");
+  }
   const find = () => install.findRootPartition(realpathSync(source), "/sys/class/block");
   const before = find();
-  await withMachine({}, "change", ({ host }) => {
+  // a mount by which it can be written to
+  const sysroot = openWritable(linux, SYSROOT);
+  try {
     if (before !== undefined && install.growPartition(before)) {
-      say(`partition ${before.number} of ${before.disk} has ${formatByteSize(find()!.size)} now`);
+      const size = Math.floor(find()!.size / MIB) * MIB;
+      say(`partition ${before.number} of ${before.disk} has ${formatByteSize(size)} now`);
     }
     install.growFileSystem(SYSROOT);
     const after = find();
@@ -40,7 +47,9 @@ async function grow(): Promise<void> {
       say("the encrypted volume gets the rest at the next boot");
       return;
     }
-    ifThere(() => host.linux.unlinkat(host.sysroot, install.GROW_STAMP, 0));
+    ifThere(() => linux.unlinkat(sysroot, install.GROW_STAMP, 0));
     say("the root's file system has all of its partition");
-  });
+  } finally {
+    linux.close(sysroot);
+  }
 }
