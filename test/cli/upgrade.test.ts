@@ -508,6 +508,26 @@ describe("rollback, pin, delete, gc", () => {
     expect(fail(machine, "boot-complete")).toContain("cfsboot.toml, line 1, column 8");
   });
 
+  test("what is pinned after an update was staged is not dropped by it", async () => {
+    const { machine, first, second } = await upgraded();
+    using _ = machine;
+    publish(machine, { version: "3" });
+    expect(succeed(machine, "upgrade")).toContain(`Dropped: 1 ${first.slice(0, 12)}`);
+    succeed(machine, "pin", "rollback");
+    expect(JSON.parse(succeed(machine, "status", "--json")).cfsboot.deployments).toMatchObject([
+      { slot: "staged" },
+      { slot: "booted" },
+      { slot: "rollback", pinned: true, dropped: false },
+    ]);
+    const third = restart(machine);
+    const ids = () => look(machine).cfsboot.deployments.map(({ id }) => id);
+    expect(ids()).toEqual([third, second, first]);
+    succeed(machine, "gc");
+    expect(ids()).toEqual([third, second, first]);
+    succeed(machine, "rollback", first.slice(0, 12));
+    expect(machine.boot()).toBe(first);
+  });
+
   test("nothing is removed where what runs is not in the boot menu, and status says so", async () => {
     const { machine, second } = await upgraded();
     using _ = machine;

@@ -9,7 +9,7 @@ import { type Deployment, type Observation, understand } from "../../src/model/d
 import type { EtcPlan, EtcStrategy } from "../../src/model/etc/merge.ts";
 import { endGrubCounter, grubCounter, startGrubCounter } from "../../src/model/grub-counter.ts";
 import type { MenuEntry } from "../../src/model/menu-entry.ts";
-import type { MenuFile } from "../../src/model/menu-files.ts";
+import { type MenuFile, menuFiles, namesOfEntry } from "../../src/model/menu-files.ts";
 import { ENTRIES, STAGED_ENTRIES } from "../bootloader/boot-place.ts";
 import { removeStagedEntries, replaceEntries } from "../bootloader/entries.ts";
 import { changeGrubEnv } from "../bootloader/grub-counter.ts";
@@ -83,7 +83,8 @@ function finalizeStaged(
     mergeEtcInto(linux, places, options.strategy, { directory, name: "etc", report: ETC_REPORT }),
   );
 
-  const files = currentFiles(seen.stagedMenu ?? [], staged.id, seen.menu);
+  const pinned = understand(seen).deployments.filter((one) => one.pinned);
+  const files = currentFiles(seen.stagedMenu ?? [], staged.id, seen.menu, pinned);
   if (host.loader === "grub") countByGrub(host, staged);
   for (const place of host.places.toReversed()) {
     replaceEntries(linux, place, ENTRIES, files);
@@ -102,19 +103,28 @@ function countByGrub({ linux, places }: Host, { id, entry: { tries } }: Deployme
 }
 
 /**
- * The staged menu as it is to be now: of what could be booted all the time, boots were counted since it was staged; and what
- * was deleted since then is not to come back.
+ * The staged menu as it is to be now: of what could be booted all the time, boots were counted since it was staged; what was
+ * deleted since then is not to come back; and what was pinned since then stays.
  */
 export function currentFiles(
   stagedMenu: readonly MenuEntry[],
   stagedId: string,
   menu: readonly MenuEntry[],
+  pinned: readonly Pick<Deployment, "id" | "entry">[] = [],
 ): MenuFile[] {
-  return stagedMenu.flatMap((entry) => {
+  const entries = stagedMenu.flatMap((entry) => {
     const live = menu.find(({ id }) => id === entry.id);
     if (live === undefined && entry.id !== stagedId) return [];
-    const tries = entry.id === stagedId ? entry.tries : live!.tries;
-    const name = joinBootCount(splitBootCount(entry.fileName).name, tries);
-    return [{ name, bytes: serializeBlsEntry(entry.bls) }];
+    return [{ ...entry, tries: entry.id === stagedId ? entry.tries : live!.tries }];
   });
+  const late = pinned.filter(({ id }) => entries.every((entry) => entry.id !== id));
+  if (late.length > 0) {
+    const all = [...entries, ...late.map(({ entry }) => entry)];
+    const planned = all.map((entry) => ({ id: entry.id, entry }));
+    return menuFiles(planned, namesOfEntry(all[0]!), undefined);
+  }
+  return entries.map(({ fileName, tries, bls }) => ({
+    name: joinBootCount(splitBootCount(fileName).name, tries),
+    bytes: serializeBlsEntry(bls),
+  }));
 }

@@ -47,7 +47,7 @@ export function hostFacts(
   }
   const staying = new Set(seen.stagedMenu?.map(({ id }) => id));
   const dropped = machine.deployments.filter(
-    ({ id }) => machine.staged !== undefined && !staying.has(id),
+    ({ id, pinned }) => machine.staged !== undefined && !staying.has(id) && !pinned,
   );
   return {
     machine,
