@@ -162,6 +162,36 @@ test("xfs that the machine's TPM opens; the recovery key is told", async (contex
   expect(answer(booted, "cmdline")).toContain("=tpm2-device=auto ");
 });
 
+test("a file that was copied to a larger disk: the root takes all of it at the first boot", async (context) => {
+  const { disk } = await prepared(context);
+  mkdirSync(CACHE, { recursive: true });
+  const work = mkdtempSync(join(CACHE, "test-"));
+  try {
+    const [larger, variables] = [join(work, "disk"), join(work, "variables")];
+    execFileSync("cp", ["--sparse=always", disk, larger]);
+    truncateSync(larger, 5 * GIB);
+    newVariables(variables);
+    const booted = await boot({
+      ...{ name: "grows", disk: larger, variables, cpus: 2, target: "basic" },
+      checks: {
+        grow: "systemctl start cfsboot-grow.service",
+        told: "journalctl --boot --output=cat --unit=cfsboot-grow.service",
+        table: "sfdisk --json /dev/vda",
+        verify: "sfdisk --verify /dev/vda",
+        size: "findmnt --noheadings --bytes --output SIZE /sysroot",
+        note: "ls /sysroot/state",
+      },
+    });
+    expectDone(booted, "grow", "verify");
+    expect(answer(booted, "told")).toContain("partition 2 of /dev/vda has 4990 MiB now");
+    expect(partitions(booted)[1]).toEqual(["root", expect.closeTo(5120 - 129, 0)]);
+    expect(Number(answer(booted, "size"))).toBeGreaterThan(4.6 * GIB);
+    expect(answer(booted, "note")).not.toContain("grow-at-first-boot");
+  } finally {
+    rmSync(work, { recursive: true, force: true });
+  }
+});
+
 test("btrfs in a file, by loop devices; the file is a disk", async (context) => {
   const { installed, booted } = await installAndBoot(context, "btrfs-loop", (command) => ({
     install: `${command} --filesystem btrfs --via-loopback --size 2G /var/tmp/disk.raw`,

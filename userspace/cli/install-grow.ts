@@ -2,6 +2,7 @@
 import { realpathSync } from "node:fs";
 import type { Command } from "commander";
 import { HintedError } from "../../src/linux/hint.ts";
+import { describeError } from "./errors.ts";
 import { addExamples } from "./example.ts";
 
 const SYSROOT = "/sysroot";
@@ -37,11 +38,19 @@ async function grow(): Promise<void> {
   // a mount by which it can be written to
   const sysroot = openWritable(linux, SYSROOT);
   try {
-    if (before !== undefined && install.growPartition(before)) {
-      const size = Math.floor(find()!.size / MIB) * MIB;
-      say(`partition ${before.number} of ${before.disk} has ${formatByteSize(size)} now`);
+    try {
+      if (before !== undefined && install.growPartition(before)) {
+        const size = Math.floor(find()!.size / MIB) * MIB;
+        say(`partition ${before.number} of ${before.disk} has ${formatByteSize(size)} now`);
+      }
+      install.growFileSystem(SYSROOT);
+    } catch (error) {
+      // no reason for a unit to fail, by which a boot may be judged; it is tried again at the next one
+      const { message, hints } = describeError(error);
+      process.stderr.write(`cfsboot: warning: the root stays as it is: ${message}\n`);
+      for (const hint of hints) process.stderr.write(`hint: ${hint}\n`);
+      return;
     }
-    install.growFileSystem(SYSROOT);
     const after = find();
     if (after !== undefined && install.isVolumeBehind(after)) {
       say("the encrypted volume gets the rest at the next boot");
