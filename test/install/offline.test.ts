@@ -215,7 +215,9 @@ describe("a disk", () => {
   });
 });
 
-test("with GRUB: it is where firmware looks, and finds the menu in /boot of the root", (ctx) => {
+test("with GRUB: it is where firmware looks, and finds the menu in /boot of the root", {
+  timeout: 180_000,
+}, (ctx) => {
   if (spawnSync("grub-mkimage", ["--version"]).error !== undefined) {
     ctx.skip("there is no grub-mkimage");
   }

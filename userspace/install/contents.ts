@@ -25,15 +25,14 @@ import { openImage } from "../oci/image.ts";
 import type { PullProgress, PullResult } from "../oci/pull.ts";
 import type { Transport } from "../oci/transport.ts";
 import { ensureRepository } from "../repository/init.ts";
-import { openRepository, type Repository } from "../repository/repository.ts";
+import { openRepository } from "../repository/repository.ts";
 import { writeAleph } from "./aleph.ts";
 import { withoutMachineId, withRootKeys } from "./etc-files.ts";
-import { type BootOption, tellFirmware } from "./firmware.ts";
 import { asksAtFirstBoot } from "./first-boot.ts";
-import { type GrubPlace, makeGrub, writeGrub } from "./grub.ts";
+import type { GrubPlace } from "./grub.ts";
 import { labelOwn, labelShared, policyOf } from "./labels.ts";
+import { prepareLoader, putLoader } from "./loaders.ts";
 import { type Room, requireKernelRoom, requireRootRoom } from "./room.ts";
-import { findSystemdBoot, writeSystemdBoot } from "./systemd-boot.ts";
 import { fillMountedVar, fillVar } from "./var.ts";
 
 /** Where it goes. */
@@ -155,62 +154,6 @@ export async function installContents(
   if (labels !== undefined) labelShared(host.linux, host.sysroot, labels);
   if (generic && asksAtFirstBoot(tree, plan.options)) say(QUESTIONS);
   return plan;
-}
-
-function putLoader(
-  { name, path, label, write }: Loader,
-  espDevice: string | undefined,
-  say: (step: string) => void,
-): void {
-  say(`write ${name}`);
-  const first = write();
-  const problem = espDevice === undefined ? undefined : tell({ partition: espDevice, path, label });
-  if (problem !== undefined) say(`the firmware was not told about EFI/${path}: ${problem}`);
-  if (first || (espDevice !== undefined && problem === undefined)) return;
-  say(
-    `EFI/BOOT has another boot loader, which stays: tell the firmware about EFI/${path} (efibootmgr)`,
-  );
-}
-
-/** What went wrong: no reason to fail, as firmware looks into `EFI/BOOT` by itself. */
-function tell(option: BootOption): string | undefined {
-  try {
-    tellFirmware(option);
-    return undefined;
-  } catch (error) {
-    return (error as Error).message;
-  }
-}
-
-/** A boot loader that only needs to be written. */
-interface Loader {
-  readonly name: string;
-  /** Below `EFI`. */
-  readonly path: string;
-  /** What the firmware's menu calls it. */
-  readonly label: string;
-  /** False if another one stays in its place. */
-  readonly write: () => boolean;
-}
-
-/** What may fail about a boot loader, before anything is written that needs it. */
-function prepareLoader(
-  { bootLoader, platform: { architecture }, generic }: Wanted,
-  repository: Repository,
-  tree: Tree,
-  { host: { linux, places }, esp, grub }: { host: Host; esp: Fd; grub: GrubPlace },
-): Loader | undefined {
-  if (bootLoader === "none") return undefined;
-  if (bootLoader === "grub") {
-    const program = makeGrub(grub, architecture);
-    const write = () => writeGrub(linux, esp, places[0].directory, grub, program);
-    return { name: "GRUB", path: program.path, label: "GRUB", write };
-  }
-  const program = findSystemdBoot(repository, tree, architecture);
-  const source = program.source === "image" ? "image" : "running system";
-  const write = () => writeSystemdBoot(linux, esp, program, !generic);
-  const label = "Linux Boot Manager"; // as bootctl calls it
-  return { name: `systemd-boot (of the ${source})`, path: program.path, label, write };
 }
 
 /** A command line without arguments, which are whole ones or names. The image is still chosen by it. */

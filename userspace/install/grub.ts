@@ -11,7 +11,7 @@ import { createFile, makeDirectories, withDirectory } from "../../src/linux/dire
 import { HintedError } from "../../src/linux/hint.ts";
 import { type Fd, isErrno, type Linux } from "../../src/linux/linux.ts";
 import { architectureOf } from "../../src/model/disk-layout.ts";
-import { type EfiProgram, writeEfiProgram } from "./efi-program.ts";
+import type { EfiProgram } from "./efi-program.ts";
 import { runProgram } from "./programs.ts";
 
 /** Names of GRUB's platforms. */
@@ -28,7 +28,8 @@ const PLATFORMS: Readonly<Record<string, string>> = {
 const MODULES =
   "all_video boot btrfs cat configfile echo ext2 fat gfxterm halt linux loadenv ls minicmd normal part_gpt part_msdos " +
   "reboot search search_fs_uuid search_label serial sleep terminal test true xfs";
-const MARK = "# cfsboot: finds the configuration of GRUB";
+/** What is in no other GRUB. No comment: the parser for this configuration knows none, and complains on the screen. */
+export const EARLY_MARK = "set cfsboot_finds=the_configuration_of_GRUB";
 const MENU_TIMEOUT = 5;
 const DIRECTORY_MODE = 0o755;
 const FILE_MODE = 0o600;
@@ -41,24 +42,32 @@ export interface GrubPlace {
   readonly separateBoot: boolean;
 }
 
+/** What leads a program of GRUB to its configuration. */
+export function earlyConfig(place: GrubPlace): string {
+  const lines = [
+    EARLY_MARK,
+    `search --no-floppy --fs-uuid --set=root ${place.uuid}`,
+    `set prefix=($root)${directoryOf(place)}`,
+    "configfile $prefix/grub.cfg",
+  ];
+  return lines.map((line) => `${line}\n`).join("");
+}
+
+function directoryOf({ separateBoot }: GrubPlace): string {
+  return separateBoot ? "/grub" : "/boot/grub";
+}
+
 /** Makes the program. Throws if GRUB's tools or modules for the architecture are missing. */
-export function makeGrub({ uuid, separateBoot }: GrubPlace, architecture: string): EfiProgram {
+export function makeGrub(place: GrubPlace, architecture: string): EfiProgram {
   const platform = PLATFORMS[architecture];
   if (platform === undefined) throw new Error(`there is no GRUB for ${architecture}`);
   const { efi } = architectureOf(architecture);
-  const directory = separateBoot ? "/grub" : "/boot/grub";
-  const early = [
-    MARK,
-    `search --no-floppy --fs-uuid --set=root ${uuid}`,
-    `set prefix=($root)${directory}`,
-    "configfile $prefix/grub.cfg",
-  ];
   const work = mkdtempSync(join(tmpdir(), "cfsboot-grub-"));
   try {
     const [config, output] = [join(work, "early.cfg"), join(work, "grub.efi")];
-    writeFileSync(config, early.map((line) => `${line}\n`).join(""));
+    writeFileSync(config, earlyConfig(place));
     const files = ["--config", config, "--output", output];
-    const target = ["--format", platform, "--prefix", directory];
+    const target = ["--format", platform, "--prefix", directoryOf(place)];
     runProgram("grub-mkimage", [...target, ...files, ...MODULES.split(" ")]);
     const name = `grub${efi}.efi`;
     const program = readFileSync(output);
@@ -66,7 +75,7 @@ export function makeGrub({ uuid, separateBoot }: GrubPlace, architecture: string
       path: `cfsboot/${name}`,
       fallback: `BOOT${efi.toUpperCase()}.EFI`,
       program,
-      mark: MARK,
+      mark: EARLY_MARK,
     };
   } catch (error) {
     throw new HintedError(
@@ -79,17 +88,8 @@ export function makeGrub({ uuid, separateBoot }: GrubPlace, architecture: string
   }
 }
 
-/**
- * Writes the configuration and the environment block, unless there are some, and then the program. Returns false if another
- * boot loader is where firmware looks by itself: that one stays.
- */
-export function writeGrub(
-  linux: Linux,
-  esp: Fd,
-  boot: Fd,
-  place: GrubPlace,
-  program: EfiProgram,
-): boolean {
+/** Writes the configuration and the environment block, unless there are some. */
+export function writeGrubConfig(linux: Linux, boot: Fd, place: GrubPlace): void {
   makeDirectories(linux, boot, "grub", DIRECTORY_MODE);
   withDirectory(linux, boot, "grub", (directory) => {
     const config = Buffer.from(grubConfig({ ...place, timeout: MENU_TIMEOUT }));
@@ -97,7 +97,6 @@ export function writeGrub(
     createIfMissing(linux, directory, "grubenv", serializeGrubEnv(newGrubEnv()));
     linux.fsync(directory);
   });
-  return writeEfiProgram(linux, esp, program);
 }
 
 function createIfMissing(linux: Linux, directory: Fd, name: string, data: Uint8Array): void {
