@@ -23,8 +23,11 @@ const PREFIX = "bootc_composefs-";
 const ENTRIES = "esp/loader/entries";
 
 /** Installs images, one after the other, each with a kernel of its own if it says so; the last one runs. */
-async function installed(...images: OsImage[]): Promise<{ machine: TestMachine; ids: string[] }> {
-  const machine = new TestMachine();
+function installed(...images: OsImage[]): Promise<{ machine: TestMachine; ids: string[] }> {
+  return installedOn(new TestMachine(), ...images);
+}
+
+async function installedOn(machine: TestMachine, ...images: OsImage[]) {
   const ids: string[] = [];
   for (const os of images) {
     // without a running system each one comes first in the menu at once
@@ -36,7 +39,7 @@ async function installed(...images: OsImage[]): Promise<{ machine: TestMachine; 
 
 /** Takes the prefix from these kernels, and the file names that early releases gave to entries. */
 function age(machine: TestMachine, artifacts: readonly string[]): void {
-  const directory = join(machine.path, "esp/EFI/Linux");
+  const directory = join(machine.path, machine.loader === "grub" ? "esp" : "esp/EFI/Linux");
   for (const id of artifacts) renameSync(join(directory, PREFIX + id), join(directory, id));
   for (const name of machine.names(ENTRIES)) {
     const path = join(machine.path, ENTRIES, name);
@@ -117,6 +120,24 @@ test("entries that early releases called bootc-composefs-0.conf keep their order
   expect(menuOf(machine).map(([id, directory]) => [id, directory])).toEqual(
     ids.map((id) => [id, PREFIX + id]),
   );
+});
+
+test("in a /boot that GRUB reads, among all else that is there", async () => {
+  const { machine, ids } = await installedOn(new TestMachine("grub"), ...KERNELS);
+  using _ = machine;
+  writeFileSync(join(machine.path, "esp/vmlinuz-6.1"), "theirs");
+  age(machine, ids.slice(1));
+  expect(menuOf(machine).map(([id, directory]) => [id, directory])).toEqual([
+    [ids[0], PREFIX + ids[0]],
+    [ids[1], ids[1]],
+    [ids[2], ids[2]],
+  ]);
+  tidy(machine);
+  expect(menuOf(machine)).toEqual(prefixed(ids));
+  expect(machine.names("esp")).toEqual(
+    [...ids.map((id) => PREFIX + id), "loader", "vmlinuz-6.1"].sort(),
+  );
+  expect(machine.read(`${ENTRIES}/cfsboot.cfg`)).not.toContain(`/${ids[1]}/`);
 });
 
 test("without room for the copies all stays as it is, and boots", async () => {
