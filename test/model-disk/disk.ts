@@ -183,11 +183,13 @@ export class Disk {
 
   /** Two disks of the same one are alike but for times. */
   fingerprint(): string {
-    const hash = createHash("sha256");
-    for (const { name, root } of this.fileSystems.values()) {
-      hash.update(`${name}\n${this.listing(root).join("\n")}\n\n`);
-    }
-    return hash.digest("hex");
+    return [...this.fileSystems.keys()].map((name) => this.fingerprintOf(name)).join(" ");
+  }
+
+  /** As `fingerprint`, of one file system. */
+  fingerprintOf(name: string): string {
+    const { root } = this.fileSystems.get(name)!;
+    return createHash("sha256").update(this.listing(root).join("\n")).digest("hex");
   }
 }
 

@@ -59,6 +59,8 @@ export class ModelLinux implements Linux {
   #nextFd: Fd = FIRST_FD;
   #clock: bigint;
   #random = 0;
+  /** After so many changes nothing more happens. */
+  changesLeft = Number.POSITIVE_INFINITY;
   /** What was done to a FAT file system that damages what nobody meant, for people. */
   readonly damage: string[] = [];
 
@@ -494,6 +496,7 @@ export class ModelLinux implements Linux {
   }
 
   #change(change: Change): void {
+    if (this.changesLeft-- <= 0) throw new Error("the process was killed");
     this.#notice(change);
     this.disk.apply(change);
     this.onChange(change);

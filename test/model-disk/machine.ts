@@ -1,12 +1,15 @@
-/** A machine whose disks are in memory: a root with a repository, an ESP, `/run`. */
+/** A machine whose disks are in memory: a root with a repository, what the boot loader reads, `/run`. */
 import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { parseComposefsArguments } from "../../src/formats/cmdline.ts";
 import { AT_FDCWD, O_DIRECTORY, O_RDONLY } from "../../src/linux/constants.ts";
 import { type Machine, understand } from "../../src/model/deployments.ts";
-import { espPlace } from "../../userspace/bootloader/boot-place.ts";
+import type { EtcStrategy } from "../../src/model/etc/merge.ts";
+import { type BootPlace, espPlace, grubPlace } from "../../userspace/bootloader/boot-place.ts";
 import { finalize } from "../../userspace/deployment/finalize.ts";
-import { DEPLOY, type Host } from "../../userspace/deployment/host.ts";
+import { DEPLOY, type Host, type Loader } from "../../userspace/deployment/host.ts";
+import { leadingFirst } from "../../userspace/deployment/in-step.ts";
 import { observe } from "../../userspace/deployment/observe.ts";
 import { bootImageOf, deploy, planStage, stage } from "../../userspace/deployment/stage.ts";
 import { openImage } from "../../userspace/oci/image.ts";
@@ -20,33 +23,100 @@ import { openRepository, type Repository } from "../../userspace/repository/repo
 import { type OsImage, osLayer } from "../deployment/machine.ts";
 import { image, writeLayout } from "../oci/fixtures/images.ts";
 import { PLATFORM } from "../oci/fixtures/pulling.ts";
-import { type Change, Disk } from "./disk.ts";
+import { bootMenu } from "./boots.ts";
+import { type Change, Disk, type FileSystemKind } from "./disk.ts";
 import { ModelLinux } from "./linux.ts";
 
 const REPOSITORY = "/sysroot/composefs";
 
+interface LayoutPlace {
+  /** The directory of the place. */
+  readonly path: string;
+  /** The file system that paths in entries begin in. */
+  readonly root: string;
+  readonly open: (directory: number, path: string) => BootPlace;
+  /** Of a file system that is made for it. */
+  readonly kind?: FileSystemKind;
+}
+
+export interface Layout {
+  readonly loader: Loader;
+  readonly places: readonly [LayoutPlace, ...LayoutPlace[]];
+}
+
+const esp = (path: string): LayoutPlace => ({ path, root: path, open: espPlace, kind: "fat" });
+const journaled = (place: BootPlace): BootPlace => ({ ...place, journaled: true });
+
+/** What machines have for their boot loader. */
+export const LAYOUTS = {
+  "an ESP": { loader: "systemd-boot", places: [esp("/esp")] },
+  "ESPs on two disks": { loader: "systemd-boot", places: [esp("/esp"), esp("/esp2")] },
+  XBOOTLDR: {
+    loader: "systemd-boot",
+    places: [
+      {
+        ...esp("/xbootldr"),
+        open: (directory, path) => journaled(espPlace(directory, path)),
+        kind: "journaled",
+      },
+    ],
+  },
+  "GRUB with a /boot of its own": {
+    loader: "grub",
+    places: [
+      {
+        path: "/boot",
+        root: "/boot",
+        open: (directory, path) => journaled(grubPlace(directory, path, true)),
+        kind: "journaled",
+      },
+    ],
+  },
+  "GRUB with /boot on the root": {
+    loader: "grub",
+    places: [
+      {
+        path: "/sysroot/boot",
+        root: "/sysroot",
+        open: (directory, path) => journaled(grubPlace(directory, path, false)),
+      },
+    ],
+  },
+} as const satisfies Record<string, Layout>;
+
 export class ModelMachine {
+  readonly layout: Layout;
+  /** The place that the firmware has started it from. */
+  readonly from: number;
   readonly linux: ModelLinux;
   readonly platform: Platform;
   readonly running: Host["running"];
   readonly #boot: number;
 
-  constructor(disk: Disk, running?: Host["running"], boot = 0) {
+  constructor(layout: Layout, disk: Disk, running?: Host["running"], boot = 0, from = 0) {
+    this.layout = layout;
+    this.from = from;
     this.linux = new ModelLinux(disk);
     this.platform = { ...nodePlatform, linux: this.linux, pause() {} };
     this.running = running;
     this.#boot = boot;
   }
 
-  /** Empty disks but for a repository. */
-  static create(): ModelMachine {
+  /** Empty disks but for a repository, and GRUB's directory. */
+  static create(layout: Layout = LAYOUTS["an ESP"]): ModelMachine {
     const disk = new Disk();
     disk.addFileSystem("sysroot", "journaled");
-    disk.addFileSystem("esp", "fat");
+    for (const { path, kind } of layout.places) {
+      if (kind !== undefined) disk.addFileSystem(path.slice(1), kind);
+    }
     disk.addFileSystem("run", "memory");
-    const machine = new ModelMachine(disk);
-    const { platform } = machine;
+    const machine = new ModelMachine(layout, disk);
+    const { platform, linux } = machine;
     initRepository(REPOSITORY, { hash: "sha256", format: 1, insecure: true, platform });
+    for (const { path, kind } of layout.places) {
+      if (kind === undefined) linux.mkdirat(AT_FDCWD, path, 0o755);
+      if (layout.loader === "grub") linux.mkdirat(AT_FDCWD, `${path}/grub`, 0o755);
+    }
     return machine;
   }
 
@@ -56,18 +126,18 @@ export class ModelMachine {
 
   /** Another machine with the same disks and the same boot. */
   copy(): ModelMachine {
-    return new ModelMachine(this.disk.copy(), this.running, this.#boot);
+    return new ModelMachine(this.layout, this.disk.copy(), this.running, this.#boot, this.from);
   }
 
-  /** The machine after a start with these disks: the first of the menu runs, and what was in memory is gone. */
-  booted(disk: Disk = this.disk): ModelMachine {
+  /** The machine after a start with these disks, from this place: the first of its menu runs, and what was in memory is gone. */
+  booted(disk: Disk = this.disk, from = 0): ModelMachine {
     const left = disk.copy(({ kind }) => kind !== "memory");
-    const first = new ModelMachine(left).with(
-      (_host, _repository, { deployments }) => deployments[0],
-    );
-    if (first === undefined) return new ModelMachine(left, undefined, this.#boot + 1);
-    const running = { id: first.id, insecure: first.entry.insecure };
-    return new ModelMachine(left, running, this.#boot + 1);
+    const start = (running?: Host["running"]) =>
+      new ModelMachine(this.layout, left, running, this.#boot + 1, from);
+    const [first] = bootMenu(start(), from);
+    if (first === undefined) return start();
+    const [argument] = parseComposefsArguments(first.entry.options ?? "");
+    return start(argument && { id: argument.digest, insecure: argument.insecure });
   }
 
   /** All changes that `action` makes, in their order. */
@@ -83,24 +153,31 @@ export class ModelMachine {
   }
 
   with<T>(action: (host: Host, repository: Repository, machine: Machine) => T): T {
-    const { linux } = this;
-    const open = (path: string) => linux.openat(AT_FDCWD, path, O_RDONLY | O_DIRECTORY);
-    const [sysroot, esp, run] = ["/sysroot", "/esp", "/run"].map(open) as [number, number, number];
+    const { linux, running } = this;
+    const { loader, places } = this.layout;
+    const opened: number[] = [];
+    const open = (path: string): number => {
+      const fd = linux.openat(AT_FDCWD, path, O_RDONLY | O_DIRECTORY);
+      opened.push(fd);
+      return fd;
+    };
     try {
       using repository = this.repository();
-      const host: Host = {
+      const found: Host = {
         linux,
-        sysroot,
+        sysroot: open("/sysroot"),
         sysrootPath: "/sysroot",
-        places: [espPlace(esp, "/esp")],
-        loader: "systemd-boot",
-        run: this.running === undefined ? undefined : run,
-        running: this.running,
+        places: places.map((place) => place.open(open(place.path), place.path)) as [BootPlace],
+        loader,
+        run: running === undefined ? undefined : open("/run"),
+        running,
         bootId: `${this.#boot}`,
       };
+      const host =
+        running === undefined ? found : { ...found, places: leadingFirst(found, running.id) };
       return action(host, repository, understand(observe(host, repository).seen));
     } finally {
-      for (const fd of [sysroot, esp, run]) linux.close(fd);
+      for (const fd of opened) linux.close(fd);
     }
   }
 
@@ -136,14 +213,14 @@ export class ModelMachine {
   }
 
   /** Stages an image that was pulled, or deploys it where nothing runs. Returns the id. */
-  stage(manifest: string): string {
+  stage(manifest: string, locked = false): string {
     return this.with((host, repository, machine) => {
       const image = openImage(repository, `@${manifest}`);
       const boot = bootImageOf(repository, image);
       const plan = planStage(host, repository, machine, image, boot, {
         reference: { transport: "registry", name: "example.org/os:13", signature: undefined },
         keep: 2,
-        locked: false,
+        locked,
         counted: host.running !== undefined,
         options: "root=UUID=1234 rw",
       });
@@ -153,11 +230,11 @@ export class ModelMachine {
     });
   }
 
-  finalize(): void {
+  finalize(strategy: EtcStrategy = "fail"): void {
     this.with((host, repository) => {
       const path = `${DEPLOY}/${host.running?.id}/etc`;
       const etc = { dirfd: host.sysroot, path, name: "/etc" };
-      finalize(host, repository, { etc, strategy: "fail" });
+      finalize(host, repository, { etc, strategy });
     });
   }
 }

@@ -108,18 +108,29 @@ function digestOf(linux: Linux, place: BootPlace, name: string): string | undefi
 
 function digestFiles(linux: Linux, directory: Fd): string {
   const hash = createHash("sha256");
-  const buffer = new Uint8Array(CHUNK);
   for (const file of KERNEL_FILES) {
-    const fd = linux.openat(directory, file, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-    try {
-      for (let n = linux.read(fd, buffer); n > 0; n = linux.read(fd, buffer)) {
-        hash.update(buffer.subarray(0, n));
-      }
-    } finally {
-      linux.close(fd);
-    }
+    for (const chunk of readChunks(linux, directory, file)) hash.update(chunk);
   }
   return hash.digest("hex");
+}
+
+/** The kernel that is in a directory. */
+export function kernelAt(linux: Linux, place: BootPlace, name: string): KernelSource {
+  const file = (file: KernelFile) => () =>
+    readChunks(linux, place.directory, `${place.kernels}/${name}/${file}`);
+  return { vmlinuz: file("vmlinuz"), initrd: file("initrd") };
+}
+
+function* readChunks(linux: Linux, dirfd: Fd, path: string): Generator<Uint8Array> {
+  const fd = linux.openat(dirfd, path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+  try {
+    const buffer = new Uint8Array(CHUNK);
+    for (let n = linux.read(fd, buffer); n > 0; n = linux.read(fd, buffer)) {
+      yield buffer.subarray(0, n);
+    }
+  } finally {
+    linux.close(fd);
+  }
 }
 
 /** Digest (SHA-256 of `vmlinuz`, then `initrd`, in hex) and sizes in bytes of a kernel. */

@@ -11,20 +11,25 @@ import { changeGrubEnv, readGrubEnv } from "../bootloader/grub-counter.ts";
 import type { Repository } from "../repository/repository.ts";
 import { changeMenu } from "./change.ts";
 import type { Host } from "./host.ts";
+import { bringInStep, placesBehind } from "./in-step.ts";
 import { observe, sorted } from "./observe.ts";
 
 /**
  * Whether there is anything to do once the machine has come up: the running deployment is counted, or GRUB has counted a
- * boot that was none of what it counts. Writes nothing.
+ * boot that was none of what it counts, or boot partitions differ. Writes nothing.
  */
 export function isCounted(host: Host): boolean {
   if (host.running === undefined) return false;
   const { id } = host.running;
   if (host.loader === "grub") return grubChange(host, id) !== undefined;
-  return host.places.some((place) => countedEntries(host, place, id).length > 0);
+  const counted = host.places.some((place) => countedEntries(host, place, id).length > 0);
+  return counted || placesBehind(host).length > 0;
 }
 
-/** The machine has come up. Can be repeated; the last place comes first, so that the boot loader's is done last. */
+/**
+ * The machine has come up. Can be repeated; the last place comes first, so that the boot loader's is done last. Then all
+ * get what the first one has.
+ */
 export function bless(host: Host, repository: Repository): void {
   if (host.running === undefined) return;
   const { id } = host.running;
@@ -33,6 +38,7 @@ export function bless(host: Host, repository: Repository): void {
     return;
   }
   for (const place of host.places.toReversed()) forgetCount(host, place, id);
+  bringInStep(host);
 }
 
 function countedEntries(host: Host, place: BootPlace, running: string): readonly MenuEntry[] {

@@ -7,7 +7,7 @@ import type { Observation } from "../../src/model/deployments.ts";
 import { type GrubCounter, grubCounter, withGrubCounter } from "../../src/model/grub-counter.ts";
 import type { MenuEntry } from "../../src/model/menu-entry.ts";
 import { ENTRIES, STAGED_ENTRIES } from "../bootloader/boot-place.ts";
-import { type ForeignFile, readMenu } from "../bootloader/entries.ts";
+import { type ForeignFile, type Menu, readMenu } from "../bootloader/entries.ts";
 import { readGrubEnv } from "../bootloader/grub-counter.ts";
 import { listKernels } from "../bootloader/kernels.ts";
 import type { Repository } from "../repository/repository.ts";
@@ -35,8 +35,15 @@ export function observe(host: Host, repository: Repository): Sight {
   const read = (path: string) => readMenu(host.linux, place, path, known);
   const counter = host.loader === "grub" ? readCounter(host, warnings) : undefined;
   const live = read(ENTRIES);
-  const staged = read(STAGED_ENTRIES);
-  const kernels = listKernels(host.linux, place);
+  const staged = read(STAGED_ENTRIES) ?? leftElsewhere(host);
+  // what only another place has is no deployment's, but is there
+  const kernels = [
+    ...host.places
+      .slice(1)
+      .flatMap((other) => listKernels(host.linux, other))
+      .map(({ name }) => ({ name, complete: false })),
+    ...listKernels(host.linux, place),
+  ];
   return {
     seen: {
       running: host.running,
@@ -50,6 +57,13 @@ export function observe(host: Host, repository: Repository): Sight {
     foreign: live?.foreign ?? [],
     warnings,
   };
+}
+
+/** What is left of a staged menu if only other places than the first have one: nothing that could be finalized. */
+function leftElsewhere({ linux, places }: Host): Menu | undefined {
+  const [, ...others] = places;
+  const found = others.some((place) => readMenu(linux, place, STAGED_ENTRIES, () => true));
+  return found ? { own: [], foreign: [] } : undefined;
 }
 
 /** What GRUB has counted. */

@@ -29,6 +29,7 @@ import { listBlockDevices } from "../bootloader/block-devices.ts";
 import { type BootPlace, grubPlace } from "../bootloader/boot-place.ts";
 import { inUse, openPartition } from "../bootloader/open-place.ts";
 import type { Host } from "./host.ts";
+import { leadingFirst } from "./in-step.ts";
 import { bootId } from "./outcome.ts";
 
 const SYSROOT = "/sysroot";
@@ -85,7 +86,7 @@ export function openHost(linux: Linux, access: Access, onWait?: () => void): Ope
     const { loader, places } = openPlaces(linux, mounts, sysroot, access === "read");
     for (const place of places) keep(place.directory);
     const { id, insecure } = running;
-    const host: Host = {
+    const found: Host = {
       linux,
       sysroot,
       sysrootPath: SYSROOT,
@@ -95,6 +96,7 @@ export function openHost(linux: Linux, access: Access, onWait?: () => void): Ope
       running: { id, insecure },
       bootId: bootId(linux),
     };
+    const host: Host = { ...found, places: leadingFirst(found, id) };
     const repositoryPath = `/proc/self/fd/${sysroot}/composefs`;
     return { host, repositoryPath, readOnly, [Symbol.dispose]: close };
   } catch (error) {
