@@ -35,20 +35,21 @@ export function deploymentTag(manifestDigest: string): string {
 
 /**
  * Decides what goes. `tags` are all tags of the repository, `manifests` the digests of the manifests that it has: others' tags
- * stay.
+ * stay. `found` are the manifests, by deployment, of those whose origin does not say.
  */
 export function planGarbage(
   machine: Machine,
   tags: readonly string[],
   manifests: ReadonlySet<string>,
+  found: ReadonlyMap<string, string>,
 ): BootGarbage {
   const { leftovers, deployments } = machine;
   const legacy = legacyArtifacts(machine);
   // the names that they get: they may be there already, of a command that was cut off
   const renamed = new Set(legacy.map(artifactName));
   const wanted = new Map(
-    deployments.flatMap(({ state }) => {
-      const manifestDigest = state?.origin?.manifestDigest;
+    deployments.flatMap(({ id, state }) => {
+      const manifestDigest = state?.origin?.manifestDigest ?? found.get(id);
       if (manifestDigest === undefined) return [];
       return [[deploymentTag(manifestDigest), manifestDigest] as const];
     }),

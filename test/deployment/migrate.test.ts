@@ -14,6 +14,7 @@ import {
 } from "../../userspace/deployment/gc.ts";
 import type { Host } from "../../userspace/deployment/host.ts";
 import { linux } from "../../userspace/linux.ts";
+import { listTags } from "../../userspace/oci/image.ts";
 import { bootables } from "../model-disk/boots.ts";
 import { PowerFailure } from "../model-disk/crash.ts";
 import { ModelMachine } from "../model-disk/machine.ts";
@@ -254,4 +255,22 @@ test("the power fails at any moment of the migration: all that booted boots, and
     }
   }
   expect(seen.size).toBeGreaterThan(40);
+});
+
+test("a deployment whose origin says no manifest keeps its image, with its layers, by the manifest that has it", async () => {
+  const { machine, ids } = await installed(...KERNELS.slice(0, 2));
+  using _ = machine;
+  const origin = (id: string) => machine.state(id, `${id}.origin`);
+  const text = readFileSync(origin(ids[0]!), "utf8");
+  writeFileSync(origin(ids[0]!), text.replace(/\[image\]\n[^[]*/, ""));
+  rmSync(origin(ids[1]!));
+  const streams = () => machine.names("sysroot/composefs/streams").sort();
+  const tags = () =>
+    machine.with((_host, repository) =>
+      listTags(repository).flatMap(({ tag }) => (tag.startsWith("localhost/bootc-") ? tag : [])),
+    );
+  const before = { streams: streams(), tags: tags() };
+  expect(before.tags).toHaveLength(2);
+  machine.with((host, repository) => collect(host, repository));
+  expect({ streams: streams(), tags: tags() }).toEqual(before);
 });
