@@ -38,6 +38,11 @@ beforeAll(() => {
       })),
       { path: "usr/lib/systemd/boot/efi/systemd-bootx64.efi", data: program },
       { path: "root", type: "2", link: "var/roothome" },
+      { path: "usr/lib/bootc/install/" },
+      {
+        path: "usr/lib/bootc/install/10.toml",
+        data: '[install]\nkargs = ["configured"]\nkarg-deletes = ["never"]\nroot-fs-type = "xfs"\n',
+      },
     ],
   });
   const data = tarOf([
@@ -102,11 +107,13 @@ describe("a disk", () => {
     const keys = join(directory, "keys");
     writeFileSync(keys, "ssh-ed25519 AAAA root@example\n");
     const { status, stderr, stdout } = install(
-      ...["--size", "1G", "--esp-size", "100M", "--karg", "nosmt", "--karg-delete", "quiet"],
+      ...["--size", "1G", "--esp-size", "100M", "--karg", "nosmt", "--karg", "never"],
+      ...["--karg-delete", "quiet"],
       ...["--root-ssh-authorized-keys", keys, "--generic-image", disk],
     );
     expect(stderr).not.toContain("error");
     expect({ status, stderr }).toMatchObject({ status: 0 });
+    expect(stderr).toContain("note: the image is configured for --filesystem xfs\n");
     expect(stdout).toMatch(/^Installed [0-9a-f]{12} on /m);
     rmSync(keys);
     parts = partitionsOf(disk);
@@ -156,7 +163,7 @@ describe("a disk", () => {
   test("boots the deployment by the arguments that were asked for, with its kernel", () => {
     const id = deployment();
     const options = /^options (.*)$/m.exec(entry())?.[1];
-    expect(options).toBe(`rw nosmt composefs=?${id} console=ttyS0`);
+    expect(options).toBe(`rw nosmt configured composefs=?${id} console=ttyS0`);
     expect(run("mtype", "-i", esp, `::EFI/Linux/bootc_composefs-${id}/vmlinuz`)).toBe(
       "kernel 6.12",
     );

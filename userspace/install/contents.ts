@@ -7,7 +7,7 @@
 import { posix } from "node:path";
 import { toText } from "../../src/formats/bytestring.ts";
 import { splitCmdline } from "../../src/formats/cmdline.ts";
-import type { BootLoader } from "../../src/formats/install-toml.ts";
+import type { BootLoader, InstallConfig } from "../../src/formats/install-toml.ts";
 import { deleteKarg, deleteKargName } from "../../src/formats/kargs.ts";
 import type { ImagePlatform } from "../../src/formats/oci.ts";
 import type { OriginImage } from "../../src/formats/origin.ts";
@@ -33,6 +33,7 @@ import type { GrubPlace } from "./grub.ts";
 import { labelOwn, labelShared, policyOf } from "./labels.ts";
 import { prepareLoader, putLoader } from "./loaders.ts";
 import { type Room, requireKernelRoom, requireRootRoom } from "./room.ts";
+import { imageInstallConfig } from "./settings.ts";
 import { fillMountedVar, fillVar } from "./var.ts";
 
 /** Where it goes. */
@@ -123,7 +124,10 @@ export async function installContents(
     force: wanted.force,
     ...(wanted.rootFileSystem !== undefined && { rootFileSystem: wanted.rootFileSystem }),
   };
-  const options = wanted.kargs.join(" ");
+  const configured = imageInstallConfig(repository, tree, platform.architecture);
+  for (const remark of differences(configured, wanted)) say(remark);
+  // in the image's own container its configuration counts already
+  const options = [...new Set([...wanted.kargs, ...configured.kargs])].join(" ");
   const machine = understand(observe(host, repository).seen);
   const staged = planStage(host, repository, machine, image, boot, { ...request, options });
   requireKernelRoom(
@@ -138,7 +142,8 @@ export async function installContents(
   if (wanted.rootKeys !== undefined) {
     etc = withRootKeys(etc, writableHome(tree), wanted.rootKeys, labels);
   }
-  const plan = { ...staged, etc, options: withoutKargs(staged.options, wanted.kargDeletes) };
+  const kargDeletes = [...configured.kargDeletes, ...wanted.kargDeletes];
+  const plan = { ...staged, etc, options: withoutKargs(staged.options, kargDeletes) };
   say("fill /var");
   if (target.mountedVar === undefined) fillVar(host, repository, tree);
   else fillMountedVar(host, repository, tree, target.mountedVar);
@@ -154,6 +159,21 @@ export async function installContents(
   if (labels !== undefined) labelShared(host.linux, host.sysroot, labels);
   if (generic && asksAtFirstBoot(tree, plan.options)) say(QUESTIONS);
   return plan;
+}
+
+/** What the image would rather have: it is known too late to do it, as the disk is divided before. */
+function differences(
+  { fileSystem, bootLoader }: InstallConfig,
+  { rootFileSystem, bootLoader: chosen }: Wanted,
+): string[] {
+  const remark = (option: string, wish: string | undefined, is: string | undefined) =>
+    wish === undefined || is === undefined || wish === is
+      ? []
+      : [`note: the image is configured for ${option} ${wish}`];
+  return [
+    ...remark("--filesystem", fileSystem, rootFileSystem),
+    ...remark("--bootloader", bootLoader, chosen),
+  ];
 }
 
 /** A command line without arguments, which are whole ones or names. The image is still chosen by it. */
