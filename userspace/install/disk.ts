@@ -2,6 +2,7 @@
 import { setTimeout } from "node:timers/promises";
 import {
   AT_FDCWD,
+  FSOPEN_CLOEXEC,
   MOUNT_ATTR_NODEV,
   MOUNT_ATTR_NOSUID,
   O_CLOEXEC,
@@ -10,7 +11,8 @@ import {
 } from "../../src/linux/constants.ts";
 import { createFile, makeDirectories, openDirectory } from "../../src/linux/directories.ts";
 import { createMount } from "../../src/linux/fs-context.ts";
-import type { Fd, Linux } from "../../src/linux/linux.ts";
+import { HintedError } from "../../src/linux/hint.ts";
+import { type Fd, isErrno, type Linux } from "../../src/linux/linux.ts";
 import { type BootPlace, espPlace, grubPlace } from "../bootloader/boot-place.ts";
 import { openPartition } from "../bootloader/open-place.ts";
 import type { Host } from "../deployment/host.ts";
@@ -51,9 +53,26 @@ export async function installOnDisk(
   say: (step: string) => void,
   unlocking: Unlocking,
 ): Promise<StagePlan> {
+  requireFileSystems(linux, plan);
   say("divide the disk");
   const devices = await divide(linux, plan);
   return await installOnDevices(linux, plan, devices, wanted, say, unlocking);
+}
+
+/** Throws if this kernel cannot mount one of them, before anything is destroyed. */
+export function requireFileSystems(linux: Linux, { partitions }: DiskPlan): void {
+  for (const type of new Set(partitions.flatMap(({ fileSystem }) => fileSystem ?? []))) {
+    try {
+      linux.close(linux.fsopen(type, FSOPEN_CLOEXEC));
+    } catch (error) {
+      if (!isErrno(error, "ENODEV")) throw error;
+      throw new HintedError(
+        `this kernel cannot mount ${type}`,
+        `modprobe ${type}; a file with ext4 is made without mounting it, if it is not --via-loopback`,
+        { cause: error },
+      );
+    }
+  }
 }
 
 /** A partition as a device. */

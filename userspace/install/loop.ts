@@ -3,7 +3,7 @@ import { closeSync, openSync, truncateSync } from "node:fs";
 import type { Linux } from "../../src/linux/linux.ts";
 import type { StagePlan } from "../deployment/stage.ts";
 import type { Wanted } from "./contents.ts";
-import { type Device, installOnDevices } from "./disk.ts";
+import { type Device, installOnDevices, requireFileSystems } from "./disk.ts";
 import type { DiskPlan } from "./disk-plan.ts";
 import type { Unlocking } from "./luks.ts";
 import { makeTable } from "./partition-table.ts";
@@ -17,6 +17,7 @@ export async function installByLoop(
   say: (step: string) => void,
   unlocking: Unlocking,
 ): Promise<StagePlan> {
+  requireFileSystems(linux, plan);
   closeSync(openSync(plan.path, "a", 0o600));
   truncateSync(plan.path, plan.diskSize);
   say("divide the file");

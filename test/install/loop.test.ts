@@ -1,0 +1,64 @@
+/** A disk in a file, made by loop devices, of which none is left. */
+import { spawnSync } from "node:child_process";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { linux } from "../../userspace/linux.ts";
+import { spawn } from "../cli/on-machine.ts";
+import { osLayer } from "../deployment/machine.ts";
+import { image, writeLayout } from "../oci/fixtures/images.ts";
+
+const directory = mkdtempSync(join(tmpdir(), "cfsboot-loop-"));
+afterAll(() => rmSync(directory, { recursive: true }));
+const layout = join(directory, "layout");
+const disk = join(directory, "disk.raw");
+
+beforeAll(() => {
+  mkdirSync(layout);
+  const tar = osLayer({ version: "13" });
+  writeLayout(layout, [{ image: image([{ tar, compression: "none" }]), tag: "os" }]);
+});
+
+function run(name: string, ...args: string[]): string {
+  const env = { ...process.env, PATH: `${process.env.PATH}:/usr/sbin:/sbin` };
+  const { status, stdout, stderr, error } = spawnSync(name, args, { encoding: "utf8", env });
+  if (error !== undefined) throw error;
+  if (status !== 0) throw new Error(`${name}: ${status}: ${stdout}${stderr}`);
+  return stdout;
+}
+
+test("each partition is a loop device of its own; without FAT nothing is made", (ctx) => {
+  if (linux.geteuid() !== 0) ctx.skip("not root: there are no loop devices");
+  if (!existsSync("/dev/loop-control")) ctx.skip("the kernel has no loop devices");
+  const source = ["--source-imgref", `oci:${layout}:os`, "--bootloader", "none"];
+  const sizes = ["--size", "400M", "--esp-size", "80M", "--allow-missing-verity"];
+  const { status, stderr } = spawn(
+    "install",
+    "to-disk",
+    ...source,
+    ...sizes,
+    "--via-loopback",
+    disk,
+  );
+  expect(run("losetup", "--list", "--output", "BACK-FILE")).not.toContain(disk);
+  if (!readFileSync("/proc/filesystems", "utf8").includes("\tvfat\n")) {
+    expect({ status, stderr }).toMatchObject({
+      status: 1,
+      stderr: expect.stringMatching(/: this kernel cannot mount vfat: .*\nhint: modprobe vfat; /),
+    });
+    expect(existsSync(disk)).toBe(false);
+    return;
+  }
+  expect({ status, stderr }).toMatchObject({ status: 0 });
+  const { partitions } = JSON.parse(run("sfdisk", "--json", disk)).partitiontable as {
+    partitions: { start: number; size: number; name: string }[];
+  };
+  expect(partitions.map(({ name }) => name)).toEqual(["EFI-SYSTEM", "root"]);
+  const root = join(directory, "root");
+  const { start, size } = partitions[1]!;
+  run("dd", `if=${disk}`, `of=${root}`, "bs=512", `skip=${start}`, `count=${size}`, "status=none");
+  run("e2fsck", "-fn", root);
+  expect(run("debugfs", "-R", "ls -p /state/deploy", root)).toMatch(/\/[0-9a-f]{128}\//);
+  expect(run("debugfs", "-R", "stat /state/grow-at-first-boot", root)).toContain("Type: regular");
+});
