@@ -3,7 +3,8 @@ import { mkdirSync, mkdtempSync, readdirSync, rmSync, truncateSync, writeFileSyn
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { requireFits } from "../../userspace/install/room.ts";
+import { planDisk } from "../../userspace/install/disk-plan.ts";
+import { requireDiskRoom, requireFits } from "../../userspace/install/room.ts";
 import { spawn } from "../cli/on-machine.ts";
 import { osLayer } from "../deployment/machine.ts";
 import { image, writeLayout } from "../oci/fixtures/images.ts";
@@ -47,6 +48,19 @@ describe("a kernel that the EFI system partition", () => {
     });
     expect(install("120M", "--force")).toMatchObject({ status: 0 });
   });
+});
+
+test("an image that cannot fit is refused before the disk is divided", () => {
+  const plan = planDisk({
+    ...{ path: "/dev/vda", architecture: "amd64", fileSystem: "ext4", bootLoader: "systemd" },
+    ...{ diskSize: 1024 * MIB, espSize: 100 * MIB, sectorSize: 512, kargs: [], opener: undefined },
+    ...{ discoverable: true, rootMountSpec: undefined, sealedLater: false, insecure: false },
+    growsLater: false,
+  });
+  expect(() => requireDiskRoom(plan, 800 * MIB)).not.toThrow();
+  expect(() => requireDiskRoom(plan, 900 * MIB)).toThrow(
+    "not enough room on the root partition of /dev/vda: the image has 944 MB, compressed; 909 MB are free",
+  );
 });
 
 test("what does not fit into the root partition is said in words, not by mke2fs", () => {

@@ -93,6 +93,7 @@ function size(flags: string, description: string): Option {
 async function toDisk(path: string, flags: Flags): Promise<void> {
   const { readInstallConfig } = await import("../install/settings.ts");
   const { planDisk, describeDisk } = await import("../install/disk-plan.ts");
+  const { requireDiskRoom } = await import("../install/room.ts");
   const { requireBlank } = await import("../install/signatures.ts");
   const { architecture } = platformOf(flags);
   const opener = openerOf(flags);
@@ -126,6 +127,11 @@ async function toDisk(path: string, flags: Flags): Promise<void> {
   });
   await withImage(flags, config, async (request) => {
     print(describeDisk(plan));
+    const { layers } = request.remote.resolved.manifest;
+    requireDiskRoom(
+      plan,
+      layers.reduce((sum, layer) => sum + layer.size, 0),
+    );
     const firmware = disk.real && planFirmware(flags, bootLoader);
     if (flags.dryRun) return;
     const wanted = {

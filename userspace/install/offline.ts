@@ -121,6 +121,10 @@ async function fill(
     esp: loaderHost.sysroot,
     grub: { uuid: rootUuid, separateBoot: false },
     ...roomOnDisk(disk, true),
+    rootRoom: {
+      name: `the file system of ${disk.path}`,
+      hint: "the system is put together beside the file, on which it is then written",
+    },
   };
   const plan = await installContents(target, wanted, say);
   if (sealedLater && !insecure) writeFileSync(join(root, SEAL_STAMP), "");

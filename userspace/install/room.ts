@@ -62,9 +62,18 @@ function sizeOf(path: string): number {
   return readdirSync(path).reduce((sum, name) => sum + sizeOf(join(path, name)), BLOCK);
 }
 
-/** Throws if there is not even room for the image's layers as they are transported, of `bytes` in all. */
+/** Throws if a disk will not even have room for an image's layers as they are transported, of `bytes` in all. */
+export function requireDiskRoom(plan: DiskPlan, bytes: number): void {
+  const { rootRoom } = roomOnDisk(plan, true);
+  requireLayers(bytes, rootRoom, rootRoom.size ?? 0);
+}
+
+/** The same of a directory in which the root is. */
 export function requireRootRoom(linux: Linux, root: Fd, bytes: number, room: Room): void {
-  const free = Math.min(room.size ?? Number.POSITIVE_INFINITY, freeOn(linux, root));
+  requireLayers(bytes, room, freeOn(linux, root));
+}
+
+function requireLayers(bytes: number, room: Room, free: number): void {
   if (bytes > free) throw tooSmall(room, `the image has ${megabytes(bytes)}, compressed`, free);
 }
 
