@@ -1,4 +1,4 @@
-/** The power fails at any moment, on machines with other boot partitions, and with GRUB. */
+/** The power fails at any moment, on machines with other boot partitions, with GRUB, and with fs-verity. */
 import { describe, expect, test } from "vitest";
 import {
   COLLECT,
@@ -9,6 +9,7 @@ import {
   INSTALL,
   KARG,
   KARG_OF_STAGED,
+  PULL_AND_STAGE,
   ROLLBACK,
   ROLLBACK_DROPS,
   STAGE,
@@ -29,6 +30,14 @@ const CASES: readonly (readonly [LayoutName, readonly (readonly [Operation, numb
       [DELETE, 100],
       [COMPLETE, 100],
       [KARG_OF_STAGED, 100],
+      [COLLECT, 100],
+    ],
+  ],
+  [
+    "fs-verity",
+    [
+      [PULL_AND_STAGE, 300],
+      [FINALIZE, 250],
       [COLLECT, 100],
     ],
   ],

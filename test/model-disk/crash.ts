@@ -15,6 +15,7 @@
  * - Of content that is not durable the file has what it had before (a new one nothing), the first half of it, or all of it; on
  *   FAT it may have its length, and zeros in it (elsewhere a file grows when its content is written: ext4 with `data=ordered`,
  *   xfs, btrfs).
+ *   fs-verity is only where all of the content is (ext4 writes it out before it sets the flag); the flag may be lost.
  *   Attributes that are not durable are as before or as they were set. Neither has an order with anything else: a name may survive
  *   where the content of the file has not.
  * - What is in memory (`/run`) is gone.
@@ -287,9 +288,11 @@ function survivor(
     case "old":
       return old;
     case "content lost":
-      return { ...latest, data: old.data };
-    case "half":
-      return { ...latest, data: known(halves, latest.data, (d) => d.slice(0, d.length >> 1)) };
+      return { ...latest, data: old.data, verity: old.verity };
+    case "half": {
+      const data = known(halves, latest.data, (d) => d.slice(0, d.length >> 1));
+      return { ...latest, data, verity: old.verity };
+    }
     case "zeros":
       if (fs.kind !== "fat") return latest;
       return { ...latest, data: known(zeros, latest.data, (d) => new Uint8Array(d.length)) };

@@ -16,6 +16,8 @@ export interface FileSystem {
   readonly name: string;
   readonly kind: FileSystemKind;
   readonly root: Ino;
+  /** Whether it can do fs-verity. */
+  readonly verity: boolean;
 }
 
 /** All of an inode but names in it and of it. Never changed, only replaced. */
@@ -31,6 +33,8 @@ export interface Body {
   /** Of a symbolic link. */
   readonly target: ByteString;
   readonly xattrs: ReadonlyMap<ByteString, Uint8Array>;
+  /** Its fs-verity digest, if it has one, as `FS_IOC_MEASURE_VERITY` tells it. */
+  readonly verity: Uint8Array | undefined;
 }
 
 export interface Inode {
@@ -75,6 +79,7 @@ export function newBody(mode: number, seconds: bigint): Body {
     data: NOTHING,
     target: "" as ByteString,
     xattrs: new Map(),
+    verity: undefined,
   };
 }
 
@@ -87,9 +92,9 @@ export class Disk {
   readonly #inodes = new Map<Ino, Inode>();
   #next: Ino = 1;
 
-  addFileSystem(name: string, kind: FileSystemKind): void {
+  addFileSystem(name: string, kind: FileSystemKind, verity = false): void {
     const root = this.newIno();
-    const fs: FileSystem = { name, kind, root };
+    const fs: FileSystem = { name, kind, root, verity };
     this.fileSystems.set(name, fs);
     this.apply({ type: "birth", fs, ino: root, body: newBody(S_IFDIR | 0o755, 0n) });
   }
@@ -199,8 +204,8 @@ function describe({ ino, fs, body, names, reused }: Inode): string {
   const attributes = [...xattrs].map(([key, value]) => `${key}=${hashOf(value)}`).sort();
   const content = (mode & S_IFMT) === S_IFREG ? hashOf(data) : target;
   const shared = fs.kind === "fat" && names > 1 ? [`shared ${ino}`] : [];
-  const lost = reused ? ["reused"] : [];
-  return [shown.toString(8), uid, gid, rdev, content, ...attributes, ...shared, ...lost].join(" ");
+  const marks = [...(reused ? ["reused"] : []), ...(body.verity ? ["verity"] : [])];
+  return [shown.toString(8), uid, gid, rdev, content, ...attributes, ...shared, ...marks].join(" ");
 }
 
 const hashes = new WeakMap<Uint8Array, string>();

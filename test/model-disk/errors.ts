@@ -12,6 +12,7 @@ const ERRORS = {
   EISDIR: [21, "Is a directory"],
   EINVAL: [22, "Invalid argument"],
   ENOTTY: [25, "Inappropriate ioctl for device"],
+  ETXTBSY: [26, "Text file busy"],
   ENOSYS: [38, "Function not implemented"],
   ENOTEMPTY: [39, "Directory not empty"],
   ELOOP: [40, "Too many levels of symbolic links"],

@@ -1,14 +1,17 @@
 /**
  * `Linux` on a disk in memory, for whoever needs to know what a program has done to it: each change is told to a log. There is
- * one process, root. It has no mounts and no fs-verity; times are those of a clock that counts changes.
+ * one process, root. It has no mounts; times are those of a clock that counts changes.
  */
 import { type ByteString, display, fromText, toBytes } from "../../src/formats/bytestring.ts";
+import { VERITY_ALGORITHM } from "../../src/formats/digest.ts";
 import {
   AT_EMPTY_PATH,
   AT_FDCWD,
   AT_REMOVEDIR,
   AT_SYMLINK_FOLLOW,
   AT_SYMLINK_NOFOLLOW,
+  FS_IOC_ENABLE_VERITY,
+  FS_IOC_MEASURE_VERITY,
   O_CREAT,
   O_DIRECTORY,
   O_EXCL,
@@ -25,6 +28,7 @@ import {
   S_IFREG,
 } from "../../src/linux/constants.ts";
 import type { DirEntry, Fd, Linux, OpenHow, Path, Statfs, Statx } from "../../src/linux/linux.ts";
+import { digestBytes } from "../../userspace/hash.ts";
 import {
   type Body,
   type Change,
@@ -95,6 +99,7 @@ export class ModelLinux implements Linux {
     } else if (exclusive) {
       return fails("EEXIST");
     }
+    if (writes && inode.body.verity !== undefined) return fails("EPERM");
     const type = inode.body.mode & S_IFMT;
     const pathOnly = (flags & O_PATH) !== 0;
     if ((flags & O_DIRECTORY) !== 0 && type !== S_IFDIR) return fails("ENOTDIR");
@@ -349,8 +354,27 @@ export class ModelLinux implements Linux {
     return piece.length;
   }
 
-  ioctl(fd: Fd): number {
-    return fail("ENOTTY", "ioctl", fd);
+  ioctl(fd: Fd, request: number, argument: Uint8Array): number {
+    const { inode, access } = this.#file(fd, "ioctl");
+    if (!inode.fs.verity) return fail("ENOTTY", "ioctl", fd);
+    const { body } = inode;
+    switch (request) {
+      case FS_IOC_MEASURE_VERITY:
+        if (body.verity === undefined) return fail("ENODATA", "ioctl", fd);
+        argument.set(body.verity);
+        return 0;
+      case FS_IOC_ENABLE_VERITY: {
+        if (body.verity !== undefined) return fail("EEXIST", "ioctl", fd);
+        const writers = [...this.#open.values()].filter((file) => file.inode === inode);
+        if (access !== O_RDONLY || writers.some((file) => file.access !== O_RDONLY)) {
+          return fail("ETXTBSY", "ioctl", fd);
+        }
+        this.#setBody(inode, { verity: measured(body.data, argument) });
+        return 0;
+      }
+      default:
+        return fail("ENOTTY", "ioctl", fd);
+    }
   }
 
   ioctlValue(fd: Fd): number {
@@ -501,6 +525,14 @@ export class ModelLinux implements Linux {
     this.disk.apply(change);
     this.onChange(change);
   }
+}
+
+/** `struct fsverity_digest` of this content, by the algorithm that `struct fsverity_enable_arg` names. */
+function measured(data: Uint8Array, argument: Uint8Array): Uint8Array {
+  const algorithm = new DataView(argument.buffer, argument.byteOffset).getUint32(4, true);
+  const hash = algorithm === VERITY_ALGORITHM.sha256 ? "sha256" : "sha512";
+  const digest = digestBytes(hash, data);
+  return Uint8Array.from([algorithm, 0, digest.length, 0, ...digest]);
 }
 
 /** Makes a file, for tests that set the scene. */

@@ -42,6 +42,8 @@ interface LayoutPlace {
 export interface Layout {
   readonly loader: Loader;
   readonly places: readonly [LayoutPlace, ...LayoutPlace[]];
+  /** Whether the repository requires fs-verity. */
+  readonly verity?: boolean;
 }
 
 const esp = (path: string): LayoutPlace => ({ path, root: path, open: espPlace, kind: "fat" });
@@ -51,6 +53,7 @@ const journaled = (place: BootPlace): BootPlace => ({ ...place, journaled: true 
 export const LAYOUTS = {
   "an ESP": { loader: "systemd-boot", places: [esp("/esp")] },
   "ESPs on two disks": { loader: "systemd-boot", places: [esp("/esp"), esp("/esp2")] },
+  "fs-verity": { loader: "systemd-boot", places: [esp("/esp")], verity: true },
   XBOOTLDR: {
     loader: "systemd-boot",
     places: [
@@ -105,14 +108,15 @@ export class ModelMachine {
   /** Empty disks but for a repository, and GRUB's directory. */
   static create(layout: Layout = LAYOUTS["an ESP"]): ModelMachine {
     const disk = new Disk();
-    disk.addFileSystem("sysroot", "journaled");
+    disk.addFileSystem("sysroot", "journaled", layout.verity);
     for (const { path, kind } of layout.places) {
       if (kind !== undefined) disk.addFileSystem(path.slice(1), kind);
     }
     disk.addFileSystem("run", "memory");
     const machine = new ModelMachine(layout, disk);
     const { platform, linux } = machine;
-    initRepository(REPOSITORY, { hash: "sha256", format: 1, insecure: true, platform });
+    const insecure = layout.verity !== true;
+    initRepository(REPOSITORY, { hash: "sha256", format: 1, insecure, platform });
     for (const { path, kind } of layout.places) {
       if (kind === undefined) linux.mkdirat(AT_FDCWD, path, 0o755);
       if (layout.loader === "grub") linux.mkdirat(AT_FDCWD, `${path}/grub`, 0o755);
