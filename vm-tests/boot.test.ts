@@ -89,8 +89,13 @@ describe("Debian 13, Linux 6.12", () => {
         machineId: "cat /etc/machine-id",
         etcMode: "stat -c '%a %U' /etc && find /etc/shadow /etc/gshadow -perm /007",
         same: "cmp /etc/passwd /sysroot/state/deploy/*/etc/passwd",
+        journal: "mkdir /var/log/journal && journalctl --flush && ls /var/log/journal/*/*.journal",
       },
     });
+    // the journal is on /var, and leaves it (bootc#2345)
+    expect(first.answers.journal).toMatchObject({ status: 0 });
+    expect(plain(first.console)).toMatch("Unmounted var.mount");
+    expect(plain(first.console)).not.toMatch("Failed unmounting");
     expectVerifiedRoot(first, trixie.digest);
     expect(answer(first, "kernel")).toMatch(/^6\.12\./);
     expect(answer(first, "osRelease")).toMatch('PRETTY_NAME="Debian GNU/Linux 13 (trixie)"');
@@ -121,15 +126,16 @@ describe("Debian 13, Linux 6.12", () => {
     expect(answer(second, "machineId")).toBe(answer(first, "machineId"));
   });
 
-  test("boots with fs-verity sha256 required", async () => {
+  test("boots with fs-verity sha256 required, and a /var of its own", async () => {
     const trixie = await deployment("trixie", "sha256");
     const booted = await bootDeployment(trixie, {
       name: "sha256",
-      append: [`composefs=${trixie.digest}`],
+      append: [`composefs=${trixie.digest}`, "systemd.mount-extra=tmpfs:/var:tmpfs"],
       checks: LOOK,
     });
     expect(trixie.digest).toHaveLength(64);
     expectVerifiedRoot(booted, trixie.digest);
+    expect(mountAt(booted, "/var")).toMatchObject({ type: "tmpfs" });
   });
 
   test("boots what composefs.digest= names, before a composefs= that is unknown", async () => {

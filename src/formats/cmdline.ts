@@ -123,3 +123,16 @@ export function parseVolatile(cmdline: string): Volatile {
   }
   return out;
 }
+
+/**
+ * Whether `systemd.mount-extra=WHAT:WHERE…` (systemd-fstab-generator(8)) mounts something on `path`. A `:` within a field is
+ * written `\:`.
+ */
+export function mountsExtra(cmdline: string, path: string): boolean {
+  return splitCmdline(cmdline).some((text) => {
+    const { key, value } = parseArgument(text);
+    if (key !== "systemd.mount-extra" || value === undefined) return false;
+    const [, where = ""] = value.split(/(?<!\\):/);
+    return where.replace(/(?<=.)\/+$/, "") === path;
+  });
+}

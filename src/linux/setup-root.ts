@@ -22,6 +22,7 @@ import { HintedError } from "./hint.ts";
 import type { Fd, Linux } from "./linux.ts";
 import { cloneMount, NewRoot, openDirectory } from "./new-root.ts";
 import { TemporaryMounts } from "./temporary-mounts.ts";
+import { writeVarUnit } from "./var-unit.ts";
 import { mountWritable } from "./writable-overlay.ts";
 
 export interface SetupRootOptions {
@@ -126,6 +127,9 @@ class Setup {
     }
     const mode = this.#plan.transient ? "writable, changes are lost at reboot" : "read-only";
     report(`root: at ${target ?? path}, ${mode}`);
+    if (target !== undefined || this.#plan.var !== "bind") return;
+    const done = writeVarUnit(this.#linux, base.digest);
+    if (done !== undefined) report(done);
   }
 
   #keep(fd: Fd): Fd {

@@ -4,6 +4,7 @@
  */
 import {
   type ComposefsArgument,
+  mountsExtra,
   parseComposefsArguments,
   parseVolatile,
 } from "../formats/cmdline.ts";
@@ -24,13 +25,15 @@ export function planRoot(cmdline: string, conf: SetupRootConf): RootPlan {
   if (first === undefined) {
     throw new Error("no composefs= or composefs.digest= on the kernel command line");
   }
-  // systemd makes these two's /var itself, empty, unless the image's makers want something else.
-  const volatile = ["state", "overlay"].includes(parseVolatile(cmdline));
+  // systemd mounts these /var itself, which it does not where something is mounted already, unless the image's makers want
+  // something else.
+  const bySystemd =
+    ["state", "overlay"].includes(parseVolatile(cmdline)) || mountsExtra(cmdline, "/var");
   return {
     candidates: [first, ...rest],
     transient: conf.rootTransient,
     etc: conf.etc ?? "bind",
-    var: conf.var ?? (volatile ? "none" : "bind"),
+    var: conf.var ?? (bySystemd ? "none" : "bind"),
   };
 }
 

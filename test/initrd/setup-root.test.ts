@@ -92,6 +92,23 @@ describe.each(PROVIDERS)("composefs-setup-root ($name)", (provider) => {
     ]);
   });
 
+  test("in an initramfs /var becomes a unit, which others can require (bootc#2345)", () => {
+    const root = makePhysicalRoot("sha256");
+    const options = {
+      before:
+        "mount -t tmpfs none /etc; touch /etc/initrd-release; mount -t tmpfs none /run; mkdir -p /run/systemd/system",
+      inspect: "cat /run/systemd/system/*",
+    };
+    const { stderr, stdout, seen } = run(provider, root, options);
+    expect(stderr).toBe("");
+    expect(stdout).toContain("/run/systemd/system/var.mount: written\n");
+    expect(seen).toContain(
+      `\n[Mount]\nWhat=/sysroot/state/deploy/${root.digest}/var\nWhere=/var\nOptions=bind\n`,
+    );
+    const conf = '[var]\nmount = "transient"\n';
+    expect(run(provider, root, { ...options, conf }).seen).not.toContain("[Mount]");
+  });
+
   describe("configuration", () => {
     const TOUCH = `cd "$SYSROOT"; ls -A etc var; stat -c %a,%g etc
       for d in . etc var; do touch $d/written 2>/dev/null && echo "$d written"; done`;

@@ -19,6 +19,23 @@ describe("planRoot", () => {
     },
   );
 
+  test.each([
+    "systemd.mount-extra=UUID=01-23:/var:ext4",
+    "systemd.mount-extra=/dev/disk/by-path/pci-0000\\:00:/var/",
+    "systemd.mount-extra=tmpfs:/srv quiet systemd.mount-extra=LABEL=v:/var",
+  ])("leaves /var to %s", (argument) => {
+    expect(plan(argument).var).toBe("none");
+    expect(plan(argument, { var: "bind" }).var).toBe("bind");
+  });
+
+  test.each([
+    "systemd.mount-extra=LABEL=x:/var/lib",
+    "systemd.mount-extra=/var",
+    "rd.systemd.mount-extra=LABEL=x:/var",
+  ])("%s changes nothing", (argument) => {
+    expect(plan(argument).var).toBe("bind");
+  });
+
   test.each(["systemd.volatile", "systemd.volatile=yes", "systemd.volatile=no"])(
     "%s changes nothing",
     (argument) => {
