@@ -100,15 +100,15 @@ export function understand(seen: Observation): Machine {
   const staged =
     stagedEntry === undefined ? undefined : deployment(stagedEntry, "staged", record!.locked);
 
-  let rollbackFound = false;
-  const inMenu = distinct(seen.menu).flatMap((entry): Deployment[] => {
-    if (entry.id === seen.running?.id) return [deployment(entry, "booted")];
-    // The staged one is in the live menu, too, if an older deployment of the same image is still there.
-    if (entry.id === staged?.id) return [];
-    const slot = rollbackFound || seen.running === undefined ? "other" : "rollback";
-    rollbackFound ||= slot === "rollback";
-    return [deployment(entry, slot)];
-  });
+  // The staged one is in the live menu, too, if an older deployment of the same image is still there.
+  const entries = distinct(seen.menu).filter(({ id }) => id !== staged?.id);
+  const found = entries.map((entry) =>
+    deployment(entry, entry.id === seen.running?.id ? "booted" : "other"),
+  );
+  const rest = seen.running === undefined ? [] : found.filter(({ slot }) => slot === "other");
+  // one that would not come up is no way back, unless there is no other
+  const back = rest.find(({ damage }) => damage.length === 0) ?? rest[0];
+  const inMenu = found.map((one) => (one === back ? { ...one, slot: "rollback" as const } : one));
   const deployments = staged === undefined ? inMenu : [staged, ...inMenu];
   const of = (slot: Slot) => deployments.find((one) => one.slot === slot);
   const booted = of("booted");

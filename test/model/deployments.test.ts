@@ -90,6 +90,16 @@ test("one that was tried three times is damaged (bootc#1981)", () => {
   expect(machine.deployments[0]!.damage).toEqual(["it was tried 3 times and did not come up"]);
 });
 
+test("the rollback is the first that would come up, and the first only if none would", () => {
+  const live = menu(A, B, C);
+  const seen = observe(live, A);
+  const slots = (images: readonly string[]) =>
+    understand({ ...seen, images: new Set(images) }).deployments.map(({ slot }) => slot);
+  expect(slots([A, B, C])).toEqual(["booted", "rollback", "other"]);
+  expect(slots([A, C])).toEqual(["booted", "other", "rollback"]);
+  expect(slots([A])).toEqual(["booted", "rollback", "other"]);
+});
+
 test("a kernel that another deployment has brought is in use (bootc#2102)", () => {
   const [a, b] = menu(A, B) as [ReturnType<typeof menu>[0], ReturnType<typeof menu>[0]];
   const machine = machineOf([{ ...a!, artifact: C, directory: artifactName(C) }, b!], A, {
