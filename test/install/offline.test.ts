@@ -97,6 +97,17 @@ test("a disk that is not there is no file in /dev", () => {
   }
 });
 
+const SIZES = ["--size", "1G", "--esp-size", "100M"];
+
+test("the argument that chooses the image cannot be left out", () => {
+  const { status, stderr } = install(...SIZES, "--karg-delete", "composefs", disk);
+  expect({ status, stderr }).toMatchObject({
+    status: 1,
+    stderr: expect.stringContaining("the argument composefs cannot be left out"),
+  });
+  expect(readdirSync(directory)).toEqual(["layout"]);
+});
+
 describe("a disk", () => {
   let root = "";
   let esp = "";

@@ -6,7 +6,7 @@
  */
 import { posix } from "node:path";
 import { toText } from "../../src/formats/bytestring.ts";
-import { splitCmdline } from "../../src/formats/cmdline.ts";
+import { parseArgument, splitCmdline } from "../../src/formats/cmdline.ts";
 import type { BootLoader, InstallConfig } from "../../src/formats/install-toml.ts";
 import { deleteKarg, deleteKargName } from "../../src/formats/kargs.ts";
 import type { ImagePlatform } from "../../src/formats/oci.ts";
@@ -17,6 +17,7 @@ import type { Fd } from "../../src/linux/linux.ts";
 import { deploymentTag } from "../../src/model/boot-gc.ts";
 import { lookUp } from "../../src/model/boot-resources.ts";
 import { understand } from "../../src/model/deployments.ts";
+import { isComposefsArgument } from "../../src/model/kargs.ts";
 import type { Host } from "../deployment/host.ts";
 import { observe } from "../deployment/observe.ts";
 import { bootImageOf, deploy, planStage, type StagePlan } from "../deployment/stage.ts";
@@ -176,10 +177,13 @@ function differences(
   ];
 }
 
-/** A command line without arguments, which are whole ones or names. The image is still chosen by it. */
+/** A command line without arguments, which are whole ones or names. */
 function withoutKargs(options: string, deleted: readonly string[]): string {
   let kargs: readonly string[] = splitCmdline(options);
   for (const karg of deleted) {
+    if (isComposefsArgument(`${parseArgument(karg).key}=`)) {
+      throw new Error(`the argument ${karg} cannot be left out: it chooses the image`);
+    }
     kargs = karg.includes("=") ? deleteKarg(kargs, karg) : deleteKargName(kargs, karg);
   }
   return kargs.join(" ");
