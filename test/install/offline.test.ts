@@ -160,7 +160,7 @@ describe("a disk", () => {
     expect(run("dumpe2fs", "-h", root)).toMatch(/^Filesystem features: .*\bverity\b/m);
   });
 
-  test("has systemd-boot where firmware looks, a menu, and no seed that others would share (bootc#1893, bootc#1993)", () => {
+  test("has systemd-boot where firmware looks, a menu, and no seed that others would share (bootc#1893, bootc#1993, bootc#2270)", () => {
     const copied = join(directory, "program");
     for (const path of ["EFI/BOOT/BOOTX64.EFI", "EFI/systemd/systemd-bootx64.efi"]) {
       run("mcopy", "-n", "-i", esp, `::${path}`, copied);
