@@ -26,7 +26,10 @@ export interface Operation {
   readonly again?: Act;
 }
 
-/** How much is looked at: every disk boots; of so many disks one gets the next command, and a collection before it. */
+/**
+ * How much is looked at, for every disk must boot: of so many disks one gets the next command, and of so many one a collection
+ * before it. With CFSBOOT_ALL_TESTS all do.
+ */
 export interface Depth {
   readonly next: number;
   readonly collected: number;
@@ -36,7 +39,7 @@ const ALL = process.env.CFSBOOT_ALL_TESTS !== undefined;
 /** Of the disks that are chosen where there are too many. */
 export const SEED = Number(process.env.CFSBOOT_SEED ?? "1");
 
-export const DEEP: Depth = ALL ? { next: 1, collected: 1 } : { next: 1, collected: 8 };
+export const DEEP: Depth = ALL ? { next: 1, collected: 1 } : { next: 2, collected: 16 };
 export const SAMPLED: Depth = ALL ? DEEP : { next: 10, collected: 40 };
 
 const TEMPORARY =

@@ -33,7 +33,6 @@ const timeout = 600_000;
 const OPERATIONS: readonly (readonly [Operation, number])[] = [
   [INSTALL, 200],
   [STAGE, 200],
-  [PULL_AND_STAGE, 350],
   [STAGE_ANEW, 200],
   [UNLOCK, 4],
   [FINALIZE, 250],
@@ -51,6 +50,7 @@ const OPERATIONS: readonly (readonly [Operation, number])[] = [
 ];
 
 const MORE: readonly (readonly [Operation, number])[] = [
+  [PULL_AND_STAGE, 350],
   [FINALIZE_TWICE, 250],
   ...FINALIZE_WITH_CONFLICTS.map((operation) => [operation, 250] as const),
   [FINALIZE_FAILS, 8],
