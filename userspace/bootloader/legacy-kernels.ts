@@ -1,19 +1,10 @@
 /** Kernels in directories without the prefix, which early releases of bootc have written. */
-import { O_CLOEXEC, O_NOFOLLOW, O_RDONLY } from "../../src/linux/constants.ts";
 import { withDirectory } from "../../src/linux/directories.ts";
 import type { Linux } from "../../src/linux/linux.ts";
 import { artifactName } from "../../src/model/menu-entry.ts";
 import type { BootPlace } from "./boot-place.ts";
-import {
-  KERNEL_FILES,
-  type KernelFile,
-  type KernelSource,
-  listKernels,
-  measureKernel,
-  writeKernel,
-} from "./kernels.ts";
+import { KERNEL_FILES, kernelAt, listKernels, measureKernel, writeKernel } from "./kernels.ts";
 
-const CHUNK = 1 << 20;
 /** What must be left over for a new menu, in bytes. */
 const RESERVE = 1 << 20;
 
@@ -26,10 +17,10 @@ export function copyLegacyKernel(linux: Linux, place: BootPlace, artifact: strin
     listKernels(linux, place).flatMap(({ name, complete }) => (complete ? [name] : [])),
   );
   if (!whole.has(artifact)) return whole.has(artifactName(artifact));
-  const source = kernelSource(linux, place, artifact);
+  const source = kernelAt(linux, place, artifact);
   const { digest, sizes } = measureKernel(source);
   if (whole.has(artifactName(artifact))) {
-    if (measureKernel(kernelSource(linux, place, artifactName(artifact))).digest === digest) {
+    if (measureKernel(kernelAt(linux, place, artifactName(artifact))).digest === digest) {
       return true;
     }
   }
@@ -44,22 +35,4 @@ export function holdsOnlyKernel(linux: Linux, place: BootPlace, name: string): b
   return withDirectory(linux, place.directory, `${place.kernels}/${name}`, (directory) =>
     linux.readdir(directory).every((entry) => KERNEL_FILES.some((file) => file === entry.name)),
   );
-}
-
-function kernelSource(linux: Linux, place: BootPlace, name: string): KernelSource {
-  const file = (which: KernelFile) => () => chunks(linux, place, `${name}/${which}`);
-  return { vmlinuz: file("vmlinuz"), initrd: file("initrd") };
-}
-
-function* chunks(linux: Linux, place: BootPlace, path: string): Generator<Uint8Array> {
-  const flags = O_RDONLY | O_NOFOLLOW | O_CLOEXEC;
-  const fd = linux.openat(place.directory, `${place.kernels}/${path}`, flags);
-  try {
-    const buffer = new Uint8Array(CHUNK);
-    for (let n = linux.read(fd, buffer); n > 0; n = linux.read(fd, buffer)) {
-      yield buffer.subarray(0, n);
-    }
-  } finally {
-    linux.close(fd);
-  }
 }
