@@ -55,6 +55,7 @@ test("a new deployment that does not come up is tried three times, then the one 
       });
       execFileSync("mcopy", ["-n", "-o", "-i", disk, "::grub/grubenv", path("grubenv")]);
       const env = parseGrubEnv(readFileSync(path("grubenv")), "grubenv");
+      expect(plain(console)).not.toMatch(/error:|Unknown command/);
       const entry = /entry=(\w+);/.exec(plain(console))?.[1];
       seen.push([entry, grubEnvValue(env, "boot_counter")]);
     }
