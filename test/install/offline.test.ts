@@ -41,7 +41,7 @@ beforeAll(() => {
       { path: "usr/lib/bootc/install/" },
       {
         path: "usr/lib/bootc/install/10.toml",
-        data: '[install]\nkargs = ["configured"]\nkarg-deletes = ["never"]\nroot-fs-type = "xfs"\n',
+        data: '[install]\nkargs = ["configured"]\nkarg-deletes = ["asked", "console"]\nroot-fs-type = "xfs"\n',
       },
     ],
   });
@@ -118,7 +118,7 @@ describe("a disk", () => {
     const keys = join(directory, "keys");
     writeFileSync(keys, "ssh-ed25519 AAAA root@example\n");
     const { status, stderr, stdout } = install(
-      ...["--size", "1G", "--esp-size", "100M", "--karg", "nosmt", "--karg", "never"],
+      ...["--size", "1G", "--esp-size", "100M", "--karg", "nosmt", "--karg", "asked"],
       ...["--karg-delete", "quiet"],
       ...["--root-ssh-authorized-keys", keys, "--generic-image", disk],
     );
@@ -174,7 +174,7 @@ describe("a disk", () => {
   test("boots the deployment by the arguments that were asked for, with its kernel", () => {
     const id = deployment();
     const options = /^options (.*)$/m.exec(entry())?.[1];
-    expect(options).toBe(`rw nosmt configured composefs=?${id} console=ttyS0`);
+    expect(options).toBe(`rw nosmt asked configured composefs=?${id}`);
     expect(run("mtype", "-i", esp, `::EFI/Linux/bootc_composefs-${id}/vmlinuz`)).toBe(
       "kernel 6.12",
     );

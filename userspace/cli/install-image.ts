@@ -12,6 +12,7 @@ import { TRANSPORTS, type Transport as TransportName } from "../../src/formats/o
 import type { StagePlan } from "../deployment/stage.ts";
 import type { Wanted } from "../install/contents.ts";
 import { hasFirmware } from "../install/firmware.ts";
+import { deletesOf } from "../install/settings.ts";
 import { currentPlatform } from "../oci/platform.ts";
 import { UsageError } from "./errors.ts";
 import { dryRunOption } from "./machine.ts";
@@ -127,7 +128,7 @@ export async function withImage<T>(
   const platform = platformOf(flags);
   const request = {
     ...{ platform, source, follow, rootKeys },
-    kargDeletes: [...config.kargDeletes, ...flags.kargDelete],
+    kargDeletes: [...deletesOf(config, flags.karg), ...flags.kargDelete],
     generic: flags.genericImage,
     force: flags.force,
     progress: process.stderr.isTTY && !flags.quiet ? terminalProgress : undefined,

@@ -34,7 +34,7 @@ import type { GrubPlace } from "./grub.ts";
 import { labelOwn, labelShared, policyOf } from "./labels.ts";
 import { prepareLoader, putLoader } from "./loaders.ts";
 import { type Room, requireKernelRoom, requireRootRoom } from "./room.ts";
-import { imageInstallConfig } from "./settings.ts";
+import { deletesOf, imageInstallConfig } from "./settings.ts";
 import { fillMountedVar, fillVar } from "./var.ts";
 
 /** Where it goes. */
@@ -143,7 +143,7 @@ export async function installContents(
   if (wanted.rootKeys !== undefined) {
     etc = withRootKeys(etc, writableHome(tree), wanted.rootKeys, labels);
   }
-  const kargDeletes = [...configured.kargDeletes, ...wanted.kargDeletes];
+  const kargDeletes = [...deletesOf(configured, wanted.kargs), ...wanted.kargDeletes];
   const plan = { ...staged, etc, options: withoutKargs(staged.options, kargDeletes) };
   say("fill /var");
   if (target.mountedVar === undefined) fillVar(host, repository, tree);

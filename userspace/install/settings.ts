@@ -8,6 +8,7 @@ import {
   NO_INSTALL_CONFIG,
   parseInstallToml,
 } from "../../src/formats/install-toml.ts";
+import { sameKarg, sameKargName } from "../../src/formats/kargs.ts";
 import type { Tree } from "../../src/formats/tree.ts";
 import { filesOf } from "../../src/model/boot-resources.ts";
 import { readContent } from "../deployment/image-content.ts";
@@ -46,6 +47,16 @@ export function imageInstallConfig(
       const read = () => toText(fromBytes(readContent(repository, content, MAX_FILE))) ?? "";
       return [name, [path, read]];
     }),
+  );
+}
+
+/** Arguments that a configuration leaves out, unless somebody has asked for them: whole ones, or names. */
+export function deletesOf({ kargDeletes }: InstallConfig, asked: readonly string[]): string[] {
+  return kargDeletes.filter(
+    (deleted) =>
+      !asked.some((karg) =>
+        deleted.includes("=") ? sameKarg(karg, deleted) : sameKargName(karg, deleted),
+      ),
   );
 }
 
