@@ -66,6 +66,8 @@ export const ST_NOEXEC = 8;
 export const FICLONE = 0x40049409;
 
 // fsverity.h
+/** `statfs` of FAT (linux/magic.h). */
+export const MSDOS_SUPER_MAGIC = 0x4d44;
 export const FS_IOC_ENABLE_VERITY = 0x40806685;
 export const FS_IOC_MEASURE_VERITY = 0xc0046686;
 

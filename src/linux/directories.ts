@@ -2,6 +2,7 @@
 import { toBytes } from "../formats/bytestring.ts";
 import {
   AT_REMOVEDIR,
+  MSDOS_SUPER_MAGIC,
   O_CLOEXEC,
   O_CREAT,
   O_DIRECTORY,
@@ -85,8 +86,8 @@ export function createFile(
 
 /**
  * Writes a file in place of an older one, durably, in one atomic step. It is synced once more by its new name: vfat keeps
- * where a name leads with the file, not with the directory. Until then it is called `NAME.cfsboot-tmp`; one
- * that was left there is overwritten, so nobody else may write the same file at the same time.
+ * where a name leads with the file, not with the directory. Until then it is called `NAME.cfsboot-tmp`; one that was left
+ * there is overwritten, so nobody else may write the same file at the same time.
  */
 export function replaceFile(
   linux: Linux,
@@ -95,13 +96,7 @@ export function replaceFile(
   data: Uint8Array,
   mode: number,
 ): void {
-  const temporary = `${name}${TEMPORARY}`;
-  const fd = linux.openat(
-    directory,
-    temporary,
-    O_CREAT | O_TRUNC | O_WRONLY | O_NOFOLLOW | O_CLOEXEC,
-    mode,
-  );
+  const { fd, temporary } = openTemporary(linux, directory, name, mode);
   try {
     writeNamed(linux, fd, name, data);
     linux.fsync(fd);
@@ -111,6 +106,20 @@ export function replaceFile(
     linux.close(fd);
   }
   linux.fsync(directory);
+}
+
+/** On FAT one that was left stays: after a power failure it may be the very file that has the other name. */
+function openTemporary(linux: Linux, directory: Fd, name: string, mode: number) {
+  const fat = linux.fstatfs(directory).type === MSDOS_SUPER_MAGIC;
+  const flags = O_CREAT | (fat ? O_EXCL : O_TRUNC) | O_WRONLY | O_NOFOLLOW | O_CLOEXEC;
+  for (let number = 0; ; number++) {
+    const temporary = `${name}${TEMPORARY}${number === 0 ? "" : number}`;
+    try {
+      return { fd: linux.openat(directory, temporary, flags, mode), temporary };
+    } catch (error) {
+      if (!fat || !isErrno(error, "EEXIST")) throw error;
+    }
+  }
 }
 
 /** The end of the names of what is not complete. */

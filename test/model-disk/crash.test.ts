@@ -61,6 +61,32 @@ test.each(["journaled", "fat"] as const)("%s: a file is replaced as a whole", (k
   expect(left).toEqual([`${NEW} | -`, `${OLD} | -`]);
 });
 
+test.each(["journaled", "fat"] as const)(
+  "%s: what was cut off is done again, wherever names lead",
+  (kind) => {
+    const disk = new Disk();
+    disk.addFileSystem("x", kind);
+    const linux = new ModelLinux(disk);
+    putFile(linux, "/x/file", OLD);
+    const failure = new PowerFailure(disk);
+    const replace = (on: ModelLinux) => {
+      const root = on.openat(AT_FDCWD, "/x", O_RDONLY);
+      replaceFile(on, root, "file", bytes(NEW), 0o644);
+    };
+    linux.onChange = (change) => {
+      failure.advance(change);
+      for (const state of failure.states()) {
+        const next = new ModelLinux(state);
+        replace(next);
+        expect(contentOf(next, "file")).toBe(NEW);
+        // what else leads to it is nobody's any more; but until then it is the file itself
+        expect(next.damage).not.toContain("x: writes to a file with two names");
+      }
+    };
+    replace(linux);
+  },
+);
+
 test.each([
   ["journaled", ["", NEW.slice(0, NEW.length / 2), NEW, OLD]],
   ["fat", ["", "\0".repeat(NEW.length), NEW.slice(0, NEW.length / 2), NEW, OLD]],

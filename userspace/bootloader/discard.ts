@@ -8,11 +8,9 @@
  * directory, and who removes one of them takes the other one's content away. Only `fsck.vfat` can part them.
  */
 import { toBytes, toText } from "../../src/formats/bytestring.ts";
-import { AT_SYMLINK_NOFOLLOW, DT_DIR } from "../../src/linux/constants.ts";
+import { AT_SYMLINK_NOFOLLOW, DT_DIR, MSDOS_SUPER_MAGIC } from "../../src/linux/constants.ts";
 import { removeTree, withDirectory } from "../../src/linux/directories.ts";
 import { type Fd, isErrno, type Linux } from "../../src/linux/linux.ts";
-
-const MSDOS_SUPER_MAGIC = 0x4d44;
 
 /**
  * Makes durable what was renamed or exchanged in a directory, and all else on its file system.
