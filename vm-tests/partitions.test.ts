@@ -14,6 +14,7 @@ import { expect, test } from "vitest";
 import { grubConfig } from "../src/formats/grub-config.ts";
 import { makeGrub } from "../userspace/install/grub.ts";
 import { type DiskPartition, partitionsOf } from "./harness/disk-partitions.ts";
+import { quoted } from "./harness/ext4.ts";
 import {
   expectDone,
   FAILED,
@@ -89,9 +90,13 @@ function separateBoot(disk: string, work: string): void {
   ) as [DiskPartition, DiskPartition, DiskPartition];
   const content = join(work, "content");
   mkdirSync(content);
-  execFileSync("/sbin/debugfs", ["-R", `rdump /boot ${content}`, `${disk}?offset=${root.start}`], {
-    stdio: "ignore",
-  });
+  execFileSync(
+    "/sbin/debugfs",
+    ["-R", `rdump /boot ${quoted(content)}`, `${disk}?offset=${root.start}`],
+    {
+      stdio: "ignore",
+    },
+  );
   const directory = join(content, "boot");
   const entries = join(directory, "loader/entries");
   for (const name of readdirSync(entries)) {
