@@ -165,7 +165,7 @@ export async function newMachine(
     /** What an administrator does first. */
     beginning: {
       // it goes on when multi-user.target is reached
-      seal: "while systemctl show -P ActiveState cfsboot-seal | grep -q activating; do sleep 1; done; journalctl --boot --output=cat --unit=cfsboot-seal.service | grep 'sealed now'",
+      seal: "while systemctl is-active --quiet cfsboot-seal; do sleep 1; done; journalctl --boot --output=cat --unit=cfsboot-seal.service | grep 'sealed now'",
       configure: [
         "mkdir -p /etc/containers/registries.conf.d",
         `printf '%s' '${location}' > /etc/containers/registries.conf.d/local.conf`,
