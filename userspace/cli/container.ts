@@ -1,5 +1,5 @@
 /** `cfsboot container`: looks at an image from within its build. */
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
 import type { LintFinding } from "../container/lint.ts";
 import { UsageError } from "./errors.ts";
 import { addExamples } from "./example.ts";
@@ -15,9 +15,12 @@ interface LintFlags {
   readonly json: boolean;
 }
 
+const FORMATS = ["humanreadable", "yaml", "json"] as const;
+
 interface InspectFlags {
   readonly rootfs: string;
   readonly json: boolean;
+  readonly format?: (typeof FORMATS)[number];
 }
 
 /** So much is said by one check, if not all is wanted. */
@@ -47,7 +50,12 @@ export function register(program: Command): void {
       .command("inspect")
       .description("print an image's kernel and its kernel arguments")
       .option("--rootfs <directory>", "the image's root file system", "/")
-      .option("--json", "print JSON", false)
+      .addOption(new Option("--json", "print JSON").default(false).conflicts("format"))
+      .addOption(
+        new Option("--format <format>", "how to print it (default: humanreadable)").choices(
+          FORMATS,
+        ),
+      )
       .action(inspect),
     "cfsboot container inspect --json",
   );
@@ -109,8 +117,13 @@ async function inspect(flags: InspectFlags): Promise<void> {
   using rootfs = await openRootfs(flags.rootfs);
   const kargs = containerKargs(rootfs, currentPlatform().architecture);
   const kernel = bootedKernel(rootfs);
-  if (flags.json) {
-    return printLines([`${JSON.stringify({ kargs, kernel: kernel ?? null }, null, 2)}\n`]);
+  const document = { kargs, kernel: kernel ?? null };
+  if (flags.json || flags.format === "json") {
+    return printLines([`${JSON.stringify(document, null, 2)}\n`]);
+  }
+  if (flags.format === "yaml") {
+    const { stringify } = await import("yaml");
+    return printLines([stringify(document, { indentSeq: false, lineWidth: 0 })]);
   }
   const version = kernel === undefined ? "none" : kernel.version;
   printLines([

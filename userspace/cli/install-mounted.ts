@@ -1,6 +1,6 @@
 /** `cfsboot install to-filesystem` and `cfsboot install to-existing-root` */
 import { readFileSync } from "node:fs";
-import { type Command, Option } from "commander";
+import { type Command, InvalidArgumentError, Option } from "commander";
 import { addExamples } from "./example.ts";
 import {
   type ImageFlags,
@@ -28,7 +28,7 @@ export function registerToFilesystem(install: Command): void {
     .description("install an image into file systems that are made and mounted")
     .argument("<root>", "the directory on which the root is mounted")
     .addOption(
-      new Option("--replace <how>", "alongside: beside what is there").choices(["alongside"]),
+      new Option("--replace <how>", "alongside: beside what is there").argParser(parseReplace),
     )
     .option("--skip-finalize", "neither trim the file systems nor freeze them at the end")
     .action((root: string, flags: Flags) =>
@@ -38,6 +38,13 @@ export function registerToFilesystem(install: Command): void {
   addExamples(
     command,
     "cfsboot install to-filesystem --source-imgref docker://registry.example/os:13 /mnt",
+  );
+}
+
+function parseReplace(how: string): "alongside" {
+  if (how === "alongside") return how;
+  throw new InvalidArgumentError(
+    "Expected alongside: nothing is removed from a file system. Make a new one instead.",
   );
 }
 

@@ -56,7 +56,12 @@ export function registerToDisk(install: Command): void {
       size("--esp-size <size>", "of the EFI system partition").default(DEFAULT_ESP_SIZE, "1G"),
     )
     .addOption(size("--xbootldr <size>", "make an extended boot loader partition, for kernels"))
-    .addOption(size("--root-size <size>", "of the root partition (default: all that is left)"))
+    .addOption(
+      new Option(
+        "--root-size <size>",
+        "of the root partition; without a unit in MiB, as in bootc (default: all that is left)",
+      ).argParser(argument(parseRootSize)),
+    )
     .addOption(size("--size <size>", "of a file (default: as it is, a new one 10G)"))
     .addOption(
       new Option("--encrypt <how>", "encrypt the root; what opens it (default: none)")
@@ -88,6 +93,10 @@ export function registerToDisk(install: Command): void {
 
 function size(flags: string, description: string): Option {
   return new Option(flags, description).argParser(argument(parseByteSize));
+}
+
+function parseRootSize(text: string): number {
+  return parseByteSize(/^[0-9]+$/.test(text) ? `${text}M` : text);
 }
 
 async function toDisk(path: string, flags: Flags): Promise<void> {

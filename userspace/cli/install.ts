@@ -4,6 +4,7 @@ import { registerFinalize } from "./install-finalize.ts";
 import { registerGrow } from "./install-grow.ts";
 import { registerMount } from "./install-mount.ts";
 import { registerToExistingRoot, registerToFilesystem } from "./install-mounted.ts";
+import { registerPrintConfiguration } from "./install-print-configuration.ts";
 import { registerSeal } from "./install-seal.ts";
 import { registerToDisk } from "./install-to-disk.ts";
 
@@ -16,6 +17,7 @@ export function register(program: Command): void {
   registerToExistingRoot(install);
   registerMount(install);
   registerFinalize(install);
+  registerPrintConfiguration(install);
   registerSeal(install);
   registerGrow(install);
 }

@@ -5,6 +5,7 @@
  */
 import { isMainThread } from "node:worker_threads";
 import { CommanderError } from "commander";
+import { fromBootc } from "./bootc-commands.ts";
 import { describeError, isInternal, UsageError } from "./errors.ts";
 import { loadProgram } from "./program.ts";
 import type { Tool } from "./tool.ts";
@@ -14,10 +15,11 @@ import { findTool } from "./tools.ts";
 const EXIT_PIPE = 128 + 13;
 
 /** Runs a command line and returns the exit status. `name` is the path that the program was started by. */
-async function main(name: string | undefined, argv: readonly string[]): Promise<number> {
-  const found = await findTool(name, argv);
+async function main(name: string | undefined, args: readonly string[]): Promise<number> {
+  const found = await findTool(name, args);
   if (found !== undefined) return runTool(found.tool, found.args);
   try {
+    const argv = fromBootc(args);
     const program = await loadProgram(argv);
     await program.parseAsync(argv, { from: "user" });
     return 0;

@@ -1,6 +1,7 @@
 /** The commands of `cfsboot`. Every noun is a module of this folder that registers its verbs. */
 import { Command } from "commander";
 import packageJson from "../../package.json" with { type: "json" };
+import { takeBootcOptions } from "./bootc-options.ts";
 
 interface Noun {
   register(program: Command): void;
@@ -43,6 +44,7 @@ export async function loadProgram(argv: readonly string[]): Promise<Command> {
   for (const load of asked === undefined ? Object.values(NOUNS) : [asked]) {
     (await load()).register(program);
   }
+  takeBootcOptions(program);
   return program;
 }
 

@@ -7,12 +7,17 @@ const MARK = "CFSBOOT_IN_USER_NAMESPACE";
 /** The exit status that stands for a signal. */
 const KILLED = 1;
 
+/** Whether this program has been run once more, and has said already what it says at first. */
+export function isRunAgain(): boolean {
+  return process.env[MARK] !== undefined;
+}
+
 /**
  * Runs this program once more in a user namespace, if that is needed, and returns its exit status; `undefined` if this is
  * root, or that namespace.
  */
 export function runAsRoot(euid: number): number | undefined {
-  if (euid === 0 || process.env[MARK] !== undefined) return undefined;
+  if (euid === 0 || isRunAgain()) return undefined;
   const node = [process.execPath, ...process.execArgv, ...process.argv.slice(1)];
   const map = ["--map-root-user", "--map-auto", "--"];
   requireMap(map);

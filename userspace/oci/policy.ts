@@ -85,6 +85,11 @@ function verdict(types: readonly string[], scope: string): Verdict {
   return { kind: free ? "accept" : "check", scope };
 }
 
+/** Whether images that nothing is said about need no signature. */
+export function takesAnything(policy: Policy): boolean {
+  return verdict(policy.scopes.get("")!.get("")!, "default").kind === "accept";
+}
+
 /** The scopes that an image is in, the narrowest first. */
 function scopesOf(reference: Reference): string[] {
   switch (reference.transport) {
