@@ -14,7 +14,7 @@ const LEFT_OUT = [
     "/usr/lib/python3*",
     "/usr/bin/python3*",
     "/usr/bin/perl*",
-    "/usr/share/*",
+    "/usr/share/*/*",
     "/var/lib/dpkg/*",
   ],
   ...["libicu*", "perl*", "gconv/*", "libapt*", "libdb-*", "libp11*", "libsqlite*", "libgio*"].map(
