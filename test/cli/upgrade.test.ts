@@ -210,7 +210,7 @@ describe("upgrade", () => {
     succeed(machine, "upgrade");
     const [second] = look(machine).cfsboot.deployments;
     publish(machine, { version: "3" });
-    expect(succeed(machine, "upgrade")).toContain(`  Dropped: 0 ${second!.id.slice(0, 12)} `);
+    expect(succeed(machine, "upgrade")).toContain(`  Dropped: ${second!.id.slice(0, 12)} `);
     expect(slots(machine)).toEqual(["staged", "booted"]);
     expect(machine.names("sysroot/state/deploy")).not.toContain(second!.id);
   });
@@ -381,7 +381,7 @@ describe("rollback, pin, delete, gc", () => {
       `write the boot menu: ${first.slice(0, 12)}, ${second.slice(0, 12)}\n`,
     );
     expect(look(machine).status.rollbackQueued).toBe(false);
-    expect(succeed(machine, "rollback")).toMatch(/^Next boot: 1 .*\(rollback\)\n$/);
+    expect(succeed(machine, "rollback")).toMatch(/^Next boot: 0 .*\(rollback\)\n$/);
     expect(look(machine)).toMatchObject({
       spec: { bootOrder: "rollback" },
       status: { rollbackQueued: true },
@@ -457,7 +457,7 @@ describe("rollback, pin, delete, gc", () => {
     );
     expect(slots(machine)).toHaveLength(2);
     const text = succeed(machine, "delete", "1");
-    expect(text).toMatch(/^Deleted: 1 /);
+    expect(text).toMatch(/^Deleted: [0-9a-f]{12} /);
     expect(text).toContain(
       `\nremove state of ${first.slice(0, 12)}\nuntag localhost/bootc-sha256:`,
     );
@@ -512,7 +512,7 @@ describe("rollback, pin, delete, gc", () => {
     const { machine, first, second } = await upgraded();
     using _ = machine;
     publish(machine, { version: "3" });
-    expect(succeed(machine, "upgrade")).toContain(`Dropped: 1 ${first.slice(0, 12)}`);
+    expect(succeed(machine, "upgrade")).toContain(`Dropped: 2 ${first.slice(0, 12)}`);
     succeed(machine, "pin", "rollback");
     expect(JSON.parse(succeed(machine, "status", "--json")).cfsboot.deployments).toMatchObject([
       { slot: "staged" },
@@ -549,7 +549,7 @@ describe("rollback, pin, delete, gc", () => {
     expect(everything()).toEqual(before);
     expect(JSON.parse(succeed(machine, "status", "--json"))).toMatchObject({
       status: { booted: { composefs: { verity: second } } },
-      cfsboot: { warnings: ["What runs is not in the boot menu."] },
+      cfsboot: { warnings: [expect.stringMatching(/^What runs is not in the boot menu: /)] },
     });
     expect(succeed(machine, "status", "--format", "humanreadable")).toMatch(
       /^● Booted composefs\n/,
@@ -674,7 +674,7 @@ describe("edit", () => {
     expect(next).not.toContain("other");
     restart(machine);
     expect(edit(machine, "s/bootOrder: default/bootOrder: rollback/").stdout).toMatch(
-      /^Next boot: 1 /,
+      /^Next boot: 0 /,
     );
     expect(look(machine).spec.bootOrder).toBe("rollback");
     expect(edit(machine, "s/bootOrder: rollback/bootOrder: default/").stdout).toMatch(

@@ -41,7 +41,9 @@ async function remove(name: string, flags: Flags): Promise<void> {
       return;
     }
     changeMenu(host, machine, plan);
-    process.stdout.write(`Deleted: ${deploymentText(machine, target)}\n`);
+    // what comes after it has another index by now
+    const now = understand(observe(host, repository).seen);
+    process.stdout.write(`Deleted: ${deploymentText(now, target)}\n`);
     await collectAndTell(host, repository, { dryRun: false, json: false });
   });
 }

@@ -34,6 +34,7 @@ async function edit(flags: Flags): Promise<void> {
   const { decideSwitch } = await import("../../src/model/upgrade-decision.ts");
   const { hostFacts } = await import("../deployment/status.ts");
   const { follow } = await import("./staging.ts");
+  const { mend } = await import("./mend.ts");
   const { rollBack } = await import("./rollback.ts");
   const { rebootAfter } = await import("./machine.ts");
   const apply = rebootAfter(flags);
@@ -58,7 +59,8 @@ async function edit(flags: Flags): Promise<void> {
           decide: (_: unknown, twin: Parameters<typeof decideSwitch>[0]) =>
             decideSwitch(twin, { inPlace: false, downloadOnly }),
         };
-        return follow(open, wish, flags, apply);
+        const machine = mend(open, flags.dryRun ? "tell" : "write");
+        return follow(open, machine, wish, flags, apply);
       }
     }
   });

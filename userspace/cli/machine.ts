@@ -15,6 +15,7 @@ export interface MachineFlags {
   readonly etc?: string;
   readonly loader?: Loader;
   readonly running?: string;
+  readonly cmdline?: string;
 }
 
 export interface OpenMachine {
@@ -42,6 +43,7 @@ export function machineOptions(command: Command): Command {
     new Option("--etc <directory>", "its /etc (default: that of the state of what runs there)"),
     new Option("--loader <name>", "its boot loader").choices(LOADERS),
     new Option("--running <id>", "what runs there; with a ? before it if without fs-verity"),
+    new Option("--cmdline <arguments>", "what the kernel there was started with"),
   ];
   for (const option of options) command.addOption(option.helpGroup(GROUP));
   return command;
@@ -79,8 +81,8 @@ export async function withMachine<T>(
   const { openExplicitHost } = await import("../deployment/explicit-host.ts");
   const { openRepository } = await import("../repository/repository.ts");
   const { linux } = await import("../linux.ts");
-  const { sysroot, boot = [], run, running, loader = "systemd-boot" } = flags;
-  using host = openExplicitHost(linux, { sysroot, boot, run, running, loader });
+  const { sysroot, boot = [], run, running, cmdline, loader = "systemd-boot" } = flags;
+  using host = openExplicitHost(linux, { sysroot, boot, run, running, loader, cmdline });
   const path = `${sysroot}/composefs`;
   using repository = openRepository(path, { onWait: waiting(path) });
   const etc = await etcOf(flags, host);
@@ -103,7 +105,7 @@ async function withRunning<T>(
   purpose: "look" | "change",
   action: (machine: OpenMachine) => T | Promise<T>,
 ): Promise<T> {
-  const stray = (["boot", "run", "etc", "loader", "running"] as const).find(
+  const stray = (["boot", "run", "etc", "loader", "running", "cmdline"] as const).find(
     (name) => flags[name] !== undefined,
   );
   if (stray !== undefined) throw new UsageError(`--${stray} needs --sysroot`);

@@ -51,21 +51,36 @@ export async function rollBack(
   const { planRollback } = await import("../../src/model/menu-plan.ts");
   const { deploymentText, describeMenu } = await import("../../src/model/menu-text.ts");
   const { requireSound, triedAnew } = await import("../../src/model/menu-changes.ts");
-  const machine = understand(observe(host, repository).seen);
+  const { planRepair, repairKernels } = await import("../deployment/repair.ts");
+  const { tellRepair, warnOfHopeless } = await import("./mend.ts");
+  const { print } = await import("./staging-decision.ts");
+  const { seen } = observe(host, repository);
+  const repair = planRepair(host, repository, seen, (known) =>
+    name === undefined ? undefined : findDeployment(known, name),
+  );
+  const machine = understand(repair.seen);
   const target = name === undefined ? undefined : findDeployment(machine, name);
   const plan = triedAnew(planRollback(machine, target, flags.discardStaged));
   const first = machine.deployments.find(({ id }) => id === plan.menu[0]!.id)!;
+  const why = repair.hopeless.get(first.id);
+  if (!flags.force && why !== undefined) {
+    const name = first.id.slice(0, 12);
+    throw new Error(`the boot files of ${name} cannot be written again`, { cause: why });
+  }
   if (!flags.force) requireSound(first);
+  warnOfHopeless(repair);
+  // the menu that goes back has what the repair would write
+  const mended = { ...repair, menu: false };
   if (flags.dryRun) {
-    process.stdout.write(
-      describeMenu(machine, plan)
-        .map((line) => `${line}\n`)
-        .join(""),
-    );
+    tellRepair(mended, host.loader, true);
+    print(describeMenu(machine, plan));
     return;
   }
   const { changeMenu } = await import("../deployment/change.ts");
+  repairKernels(host, mended);
   changeMenu(host, machine, plan);
-  process.stdout.write(`Next boot: ${deploymentText(machine, first)}\n`);
+  tellRepair(mended, host.loader, false);
+  const now = understand(observe(host, repository).seen);
+  print([`Next boot: ${deploymentText(now, now.deployments.find(({ id }) => id === first.id)!)}`]);
   await apply();
 }

@@ -36,7 +36,7 @@ import type { StagingFlags } from "./staging-options.ts";
 import { preview } from "./staging-preview.ts";
 
 /** The deployments of an open machine. */
-export function machineOf({ host, repository }: OpenMachine): Machine {
+export function machineOf({ host, repository }: Pick<OpenMachine, "host" | "repository">): Machine {
   return understand(observe(host, repository).seen);
 }
 
@@ -59,9 +59,10 @@ export async function withRemote<T>(
   }
 }
 
-/** Looks the image up, decides, and carries it out. `apply` reboots if that was asked for. */
+/** Looks the image up, decides, and carries it out on the machine as it is by now. `apply` reboots if that was asked for. */
 export async function follow(
   open: OpenMachine,
+  machine: Machine,
   wish: Wish,
   flags: StagingFlags,
   apply: () => Promise<void>,
@@ -72,7 +73,6 @@ export async function follow(
       ? undefined
       : progressTo(flags.progressFd, sourceOf(wish.source));
   await withRemote(wish.source, flags, async (remote, transport) => {
-    const machine = machineOf(open);
     const twin = deploymentOf(machine, remote, contentsOf(open.repository, machine));
     const decision = wish.decide(machine, twin);
     if (decision.do !== "stage") {
@@ -140,13 +140,14 @@ function stageFetched(
   programs?.staging(1, 2);
   stageUpgrade(host, repository, machine, plan);
   programs?.staging(2, 2);
+  const now = machineOf({ host, repository });
   const lines = [
     `${flags.downloadOnly ? "Downloaded" : "Queued for next boot"}: ${sourceOf(wanted.reference)}`,
     ...(remote.version === undefined ? [] : [`  Version: ${remote.version}`]),
     `  Digest: ${remote.manifestDigest}`,
     `  Deployment: ${plan.id.slice(0, 12)}`,
-    ...plan.gone.map((one) => `  Deleted: ${deploymentText(machine, one)}, to make room`),
-    ...plan.menu.dropped.map((one) => `  Dropped: ${deploymentText(machine, one)}`),
+    ...plan.gone.map((one) => `  Deleted: ${deploymentText(now, one)}, to make room`),
+    ...plan.menu.dropped.map((one) => `  Dropped: ${deploymentText(now, one)}`),
   ];
   print(lines);
   if (flags.downloadOnly) print(["cfsboot upgrade --from-downloaded makes it the next to boot"]);

@@ -63,12 +63,7 @@ async function lookAt(flags: MachineFlags): Promise<HostStatus> {
       const status = hostStatus(hostFacts(host, repository, { usrOverlay, readOnly }));
       if (host.running === undefined || status.status.booted !== null) return status;
       const { booted } = runningHostStatus(host.running, []).status;
-      const warnings = [...status.cfsboot.warnings, "What runs is not in the boot menu."];
-      return {
-        ...status,
-        status: { ...status.status, booted },
-        cfsboot: { ...status.cfsboot, warnings },
-      };
+      return { ...status, status: { ...status.status, booted } };
     });
   } catch (error) {
     if (error instanceof NotDeployedError) return unknownHostStatus([error.message]);

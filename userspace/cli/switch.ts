@@ -43,12 +43,13 @@ async function switchTo(name: string, flags: Flags): Promise<void> {
   }
   const { decideSwitch, isUnchanged } = await import("../../src/model/upgrade-decision.ts");
   const { sourceOf } = await import("../deployment/references.ts");
-  const { follow, machineOf } = await import("./staging.ts");
+  const { follow } = await import("./staging.ts");
+  const { mend } = await import("./mend.ts");
   const source = await target(name, flags.transport);
   const followed =
     flags.targetImgref === undefined ? source : await target(flags.targetImgref, undefined);
   await withMachine(flags, flags.dryRun ? "look" : "change", async (open) => {
-    const machine = machineOf(open);
+    const machine = mend(open, flags.dryRun ? "tell" : "write");
     if (isUnchanged(machine, followed) && flags.targetImgref === undefined) {
       process.stdout.write(`The machine follows ${sourceOf(followed)} already\n`);
       if (machine.staged !== undefined && !machine.staged.downloadOnly && !flags.dryRun)
@@ -62,7 +63,7 @@ async function switchTo(name: string, flags: Flags): Promise<void> {
       decide: (_: unknown, twin: Parameters<typeof decideSwitch>[0]) =>
         decideSwitch(twin, { inPlace, downloadOnly }),
     };
-    await follow(open, wish, flags, apply);
+    await follow(open, machine, wish, flags, apply);
   });
 }
 

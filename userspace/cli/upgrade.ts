@@ -56,11 +56,12 @@ async function upgrade(flags: Flags): Promise<void> {
   );
   const { HintedError } = await import("../../src/linux/hint.ts");
   const { withTag } = await import("../deployment/references.ts");
-  const { follow, machineOf } = await import("./staging.ts");
+  const { follow } = await import("./staging.ts");
+  const { mend } = await import("./mend.ts");
   const { carryOut } = await import("./staging-decision.ts");
   const purpose = flags.check || flags.dryRun ? "look" : "change";
   await withMachine(flags, purpose, async (open) => {
-    const machine = machineOf(open);
+    const machine = mend(open, flags.check ? "check" : flags.dryRun ? "tell" : "write");
     const current = followedImage(machine);
     if (current === undefined) {
       throw new HintedError("the machine follows no image", "cfsboot switch REFERENCE");
@@ -70,7 +71,7 @@ async function upgrade(flags: Flags): Promise<void> {
       return carryOut(open, machine, decision, { follow: current }, undefined, flags, apply);
     }
     const image = flags.tag === undefined ? current : withTag(current, flags.tag);
-    if (flags.check) return check(open, image, flags);
+    if (flags.check) return check(open, machine, image, flags);
     const { downloadOnly } = flags;
     const wish = {
       source: image,
@@ -78,7 +79,7 @@ async function upgrade(flags: Flags): Promise<void> {
       decide: (now: Machine, twin: Deployment | undefined) =>
         decideUpgrade(now, twin, { downloadOnly }),
     };
-    return follow(open, wish, flags, apply);
+    return follow(open, machine, wish, flags, apply);
   });
 }
 
@@ -86,14 +87,18 @@ function optionName(key: string): string {
   return `--${key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
 }
 
-async function check(open: OpenMachine, image: OriginImage, flags: Flags): Promise<void> {
+async function check(
+  open: OpenMachine,
+  machine: Machine,
+  image: OriginImage,
+  flags: Flags,
+): Promise<void> {
   const { decideUpgrade, deploymentOf } = await import("../../src/model/upgrade-decision.ts");
   const { contentsOf, downloadOf } = await import("../deployment/upgrade.ts");
   const { sourceOf } = await import("../deployment/references.ts");
-  const { machineOf, withRemote } = await import("./staging.ts");
+  const { withRemote } = await import("./staging.ts");
   const { megabytes } = await import("../../src/model/size-text.ts");
   await withRemote(image, flags, async (remote) => {
-    const machine = machineOf(open);
     const twin = deploymentOf(machine, remote, contentsOf(open.repository, machine));
     const decision = decideUpgrade(machine, twin, { downloadOnly: true });
     const { manifestDigest, version, created } = remote;

@@ -5,6 +5,7 @@ import { openDirectory } from "../../src/linux/directories.ts";
 import type { Fd, Linux } from "../../src/linux/linux.ts";
 import { type BootPlace, espPlace, grubPlace } from "../bootloader/boot-place.ts";
 import type { Host, Loader } from "./host.ts";
+import { leadingFirst } from "./in-step.ts";
 import { bootId } from "./outcome.ts";
 
 /** Where everything is. */
@@ -18,6 +19,8 @@ export interface HostDirectories {
   readonly loader: Loader;
   /** The deployment that runs, its id; with a `?` before it if without fs-verity. */
   readonly running: string | undefined;
+  /** The command line of its kernel; absent if nobody knows it. */
+  readonly cmdline?: string | undefined;
 }
 
 /** Opens it. Closed by `using`. */
@@ -36,22 +39,25 @@ export function openExplicitHost(linux: Linux, where: HostDirectories): Host & D
     for (const fd of fds.splice(0)) linux.close(fd);
   };
   try {
-    const { sysroot, boot, loader } = where;
+    const { sysroot, boot, loader, cmdline } = where;
     const inside = `${sysroot}/boot`;
     const place = (path: string): BootPlace =>
       loader === "grub" ? grubPlace(open(path), path, path !== inside) : espPlace(open(path), path);
     const [first = inside, ...more] = boot;
-    return {
+    const running = where.running === undefined ? undefined : parseRunning(where.running);
+    const host: Host = {
       linux,
       sysroot: open(sysroot),
       sysrootPath: sysroot,
       places: [place(first), ...more.map(place)],
       loader,
       run: where.run === undefined ? undefined : open(where.run),
-      running: where.running === undefined ? undefined : parseRunning(where.running),
+      running,
+      ...(cmdline !== undefined && { cmdline }),
       bootId: bootId(linux),
-      [Symbol.dispose]: close,
     };
+    const places = running === undefined ? host.places : leadingFirst(host, running.id);
+    return { ...host, places, [Symbol.dispose]: close };
   } catch (error) {
     close();
     throw error;

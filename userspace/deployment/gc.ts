@@ -85,7 +85,7 @@ function requireRunningKept({ running }: Host, { roots }: BootGarbage): void {
   if (running === undefined || roots.includes(running.id)) return;
   throw new HintedError(
     `what runs, ${running.id.slice(0, 12)}, is not in the boot menu: nothing is removed`,
-    "is the boot partition the one that the machine was booted from?",
+    "if the boot partition is the one that the machine was booted from: cfsboot rollback booted writes the entry again",
   );
 }
 

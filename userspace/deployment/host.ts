@@ -18,6 +18,8 @@ export interface Host {
   readonly run: Fd | undefined;
   /** What runs; absent where that is not one of the deployments. */
   readonly running: { readonly id: string; readonly insecure: boolean } | undefined;
+  /** The command line of the kernel that runs, where that is known. */
+  readonly cmdline?: string;
   /** Tells this boot from others (`/proc/sys/kernel/random/boot_id`). */
   readonly bootId: string;
 }

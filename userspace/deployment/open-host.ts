@@ -59,7 +59,7 @@ export class NotDeployedError extends HintedError {}
  * an error if there is no boot partition. `onWait` is called if another process changes the machine's deployments now.
  */
 export function openHost(linux: Linux, access: Access, onWait?: () => void): OpenHost {
-  const { mounts, running } = requireRunning(linux);
+  const { mounts, running, cmdline } = requireRunning(linux);
   if (access === "write" && linux.geteuid() !== 0) {
     throw new HintedError("only root may change what is booted", "sudo cfsboot …");
   }
@@ -94,6 +94,7 @@ export function openHost(linux: Linux, access: Access, onWait?: () => void): Ope
       loader,
       run,
       running: { id, insecure },
+      cmdline,
       bootId: bootId(linux),
     };
     const host: Host = { ...found, places: leadingFirst(found, id) };
@@ -109,11 +110,12 @@ export function openHost(linux: Linux, access: Access, onWait?: () => void): Ope
 export function requireRunning(linux: Linux): {
   readonly mounts: readonly MountInfo[];
   readonly running: Running;
+  readonly cmdline: string;
 } {
   const mounts = parseMountInfo(readFile(linux, AT_FDCWD, "/proc/self/mountinfo", MAX_PROC));
   const cmdline = toText(fromBytes(readFile(linux, AT_FDCWD, "/proc/cmdline", MAX_PROC))) ?? "";
   const running = findRunning(mounts, cmdline);
-  if (running.id !== undefined) return { mounts, running };
+  if (running.id !== undefined) return { mounts, running, cmdline: cmdline.trim() };
   throw new NotDeployedError(
     `this system has no deployments: ${running.why}`,
     "cfsboot install puts an image on a disk",

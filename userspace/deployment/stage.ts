@@ -186,7 +186,8 @@ export function planStage(
   };
 }
 
-function placesFor(
+/** What a kernel is kept under, and the places that have not got it. */
+export function placesFor(
   { linux, places }: Host,
   id: string,
   { digest }: BootableKernel,

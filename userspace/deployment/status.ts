@@ -2,7 +2,12 @@
 import { parseImageInfo } from "../../src/formats/imginfo.ts";
 import { withDirectory } from "../../src/linux/directories.ts";
 import { readFile } from "../../src/linux/files.ts";
-import { type Deployment, type Machine, understand } from "../../src/model/deployments.ts";
+import {
+  type Deployment,
+  type Machine,
+  type Observation,
+  understand,
+} from "../../src/model/deployments.ts";
 import type {
   BootLoaderName,
   HostFacts,
@@ -15,6 +20,7 @@ import type { Repository } from "../repository/repository.ts";
 import { DEPLOY, type Host, type Loader } from "./host.ts";
 import { observe } from "./observe.ts";
 import { readUpdateRecord } from "./outcome.ts";
+import { findLosses } from "./repair.ts";
 
 const MAX_IMGINFO = 8 << 20;
 const VERSION = "org.opencontainers.image.version";
@@ -63,8 +69,30 @@ export function hostFacts(
       problem: problem ?? null,
     })),
     trouble: troubleOf(host, machine, more),
-    warnings: [...warnings, ...more],
+    warnings: [...warnings, ...more, ...lossWarnings(host, seen, machine)],
   };
+}
+
+const MEND = "cfsboot upgrade, or cfsboot rollback booted, writes";
+
+/** What boot partitions have lost, and how it comes back. */
+function lossWarnings(host: Host, seen: Observation, { booted }: Machine): string[] {
+  const { entries, kernels, behind } = findLosses(host, seen);
+  const { running } = host;
+  const warnings: string[] = [];
+  if (running !== undefined && booted === undefined) {
+    const can = entries.includes(running.id) ? `: ${MEND} its entry again` : "";
+    warnings.push(`What runs is not in the boot menu${can}.`);
+  }
+  if (kernels.length > 0) {
+    const names = kernels.map(({ id }) => id.slice(0, 12)).join(", ");
+    const where = host.places.map(({ path }) => path).join(" or ");
+    warnings.push(`The kernel of ${names} is not whole on ${where}: ${MEND} it again.`);
+  }
+  for (const { path } of behind) {
+    warnings.push(`The boot menu on ${path} lacks entries: ${MEND} them again.`);
+  }
+  return warnings;
 }
 
 function troubleOf(host: Host, machine: Machine, warnings: string[]): UpdateTrouble | undefined {

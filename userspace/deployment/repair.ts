@@ -1,0 +1,265 @@
+/**
+ * Writes again what boot partitions have lost: entries of the boot menu, and kernels, which the images in the repository
+ * still have.
+ *
+ * `planRepair` decides, and writes nothing; `repair` does it. After a power failure at any moment the boot loader has the
+ * menu that it had, or the new one with all kernels that it names.
+ */
+import { newBlsEntry, setBlsSortKey } from "../../src/formats/bls-entry.ts";
+import { HintedError } from "../../src/linux/hint.ts";
+import {
+  type Deployment,
+  type Machine,
+  type Observation,
+  understand,
+} from "../../src/model/deployments.ts";
+import { withPrefix } from "../../src/model/legacy-kernels.ts";
+import { artifactName, distinct, type MenuEntry, ownEntry } from "../../src/model/menu-entry.ts";
+import { entryNames } from "../../src/model/menu-plan.ts";
+import { isUsable, lostEntries } from "../../src/model/menu-repair.ts";
+import { megabytes } from "../../src/model/size-text.ts";
+import { type BootPlace, ENTRIES } from "../bootloader/boot-place.ts";
+import { readMenu } from "../bootloader/entries.ts";
+import { listKernels, writeKernel } from "../bootloader/kernels.ts";
+import type { Repository } from "../repository/repository.ts";
+import { changeMenu } from "./change.ts";
+import type { Host } from "./host.ts";
+import { type BootableKernel, kernelOf, labelOf, readImageTree } from "./image-facts.ts";
+import { optionsAgain } from "./lost-options.ts";
+import { readUpdateRecord } from "./outcome.ts";
+import { placesFor } from "./stage.ts";
+
+/** What a boot partition needs besides kernels, in bytes. */
+const MENU_SIZE = 1 << 20;
+
+/** What is lost, as far as a look at the directories tells. */
+export interface Losses {
+  /** Deployments without an entry, by their ids; first what runs. */
+  readonly entries: readonly string[];
+  /** Deployments whose kernel is not whole everywhere, though the repository has their image. */
+  readonly kernels: readonly Deployment[];
+  /** Places where the menu lacks entries that the first one has. */
+  readonly behind: readonly BootPlace[];
+}
+
+/** Looks for it. Writes nothing. */
+export function findLosses(host: Host, seen: Observation): Losses {
+  const unfinished = [seen.record?.id, unfinishedUpdate(host)].filter((id) => id !== undefined);
+  const kernels = kernelsOf(host);
+  const there = understand(seen).deployments;
+  return {
+    entries: lostEntries(seen, new Set(unfinished)),
+    kernels: there.filter(
+      ({ id, entry }) =>
+        seen.images.has(id) && isUsable(entry) && lacking(kernels, entry.directory).length > 0,
+    ),
+    behind: placesBehind(host),
+  };
+}
+
+/** An update whose `/etc` has not been merged. */
+function unfinishedUpdate(host: Host): string | undefined {
+  try {
+    const record = readUpdateRecord(host);
+    return record?.outcome === "finalized" ? undefined : record?.id;
+  } catch {
+    return undefined; // status tells
+  }
+}
+
+type Kernels = ReadonlyMap<BootPlace, ReadonlySet<string>>;
+
+/** The directories of kernels that are whole. */
+function kernelsOf({ linux, places }: Host): Kernels {
+  const complete = (place: BootPlace) =>
+    listKernels(linux, place).flatMap((one) => (one.complete ? [one.name] : []));
+  return new Map(places.map((place) => [place, new Set(complete(place))]));
+}
+
+function lacking(kernels: Kernels, directory: string): BootPlace[] {
+  return [...kernels].filter(([, names]) => !names.has(directory)).map(([place]) => place);
+}
+
+function placesBehind({ linux, places: [first, ...others] }: Host): BootPlace[] {
+  if (others.length === 0) return [];
+  const ids = (place: BootPlace) =>
+    new Set(readMenu(linux, place, ENTRIES, () => true)?.own.map(({ id }) => id));
+  const all = [...ids(first)];
+  return others.filter((place) => {
+    const there = ids(place);
+    return !all.every((id) => there.has(id));
+  });
+}
+
+/** What is to be written. */
+export interface RepairPlan {
+  readonly kernels: readonly LostKernel[];
+  /** Entries that are new. */
+  readonly entries: readonly MenuEntry[];
+  /** Whether the menu is written, everywhere. */
+  readonly menu: boolean;
+  /** What cannot be repaired, by deployments' ids, and why. */
+  readonly hopeless: ReadonlyMap<string, unknown>;
+  /** What there is to see afterwards. */
+  readonly seen: Observation;
+  /** Whether there was no entry at all: the boot loader itself may be lost, too. */
+  readonly wasEmpty: boolean;
+}
+
+interface LostKernel {
+  readonly artifact: string;
+  readonly kernel: BootableKernel;
+  readonly places: readonly BootPlace[];
+}
+
+/**
+ * Decides. Nothing that cannot be repaired is an error here. Where boot partitions have no room for all, what runs comes
+ * first, and before it what `urgent` finds among the deployments that there will be.
+ */
+export function planRepair(
+  host: Host,
+  repository: Repository,
+  seen: Observation,
+  urgent: (machine: Machine) => Deployment | undefined = () => undefined,
+): RepairPlan {
+  const losses = findLosses(host, seen);
+  const hopeless = new Map<string, unknown>();
+  const attempt = <T>(id: string, action: () => T): T | undefined => {
+    try {
+      return action();
+    } catch (error) {
+      if (!hopeless.has(id)) hopeless.set(id, error);
+      return undefined;
+    }
+  };
+  const entries = losses.entries
+    .map((id) => attempt(id, () => entryAgain(host, repository, seen, id)))
+    .filter((entry) => entry !== undefined);
+  const [running, ...others] = entries;
+  // what runs is what the machine is to go on booting
+  const first = running?.id === seen.running?.id ? entries.slice(0, 1) : [];
+  const menu = [...first, ...seen.menu, ...(first.length > 0 ? others : entries)];
+  const whole: Observation = { ...seen, menu };
+
+  const machine = understand(whole);
+  const wanted = urgent(machine);
+  const before = [wanted, machine.booted].filter((one) => one !== undefined);
+  const there = kernelsOf(host);
+  const room = roomOf(host);
+  const kernels = new Map<string, LostKernel>();
+  for (const { id, entry } of new Set([...before, ...machine.deployments])) {
+    const { artifact, directory } = entry;
+    if (!isUsable(entry) || !seen.images.has(id) || kernels.has(artifact)) continue;
+    if (lacking(there, directory).length === 0) continue;
+    attempt(id, () => {
+      const places = lacking(there, artifactName(artifact));
+      const kernel = kernelOf(repository, readImageTree(repository, id));
+      takeRoom(room, places, kernel.size);
+      kernels.set(artifact, { artifact, kernel, places });
+    });
+  }
+  const written = new Set(kernels.keys());
+  const named = menu.map((entry) => withPrefix(entry, written));
+  return {
+    kernels: [...kernels.values()],
+    entries,
+    menu:
+      entries.length > 0 ||
+      losses.behind.length > 0 ||
+      named.some((entry, index) => entry !== menu[index]),
+    hopeless,
+    seen: {
+      ...whole,
+      menu: named,
+      artifacts: new Map([
+        ...seen.artifacts,
+        ...[...written].map((artifact) => [artifactName(artifact), true] as const),
+      ]),
+    },
+    wasEmpty: seen.menu.length === 0 && entries.length > 0,
+  };
+}
+
+/** The entry of a deployment that has none. */
+function entryAgain(host: Host, repository: Repository, seen: Observation, id: string): MenuEntry {
+  const tree = readImageTree(repository, id);
+  const { artifact } = placesFor(host, id, kernelOf(repository, tree));
+  const { title = id, version = id, osId } = labelOf(repository, tree);
+  const directory = `${host.places[0].prefix}${artifactName(artifact)}`;
+  const bls = newBlsEntry({
+    title,
+    version,
+    kernel: { key: "linux", path: `${directory}/vmlinuz` },
+    initrds: [`${directory}/initrd`],
+    options: optionsAgain(host, repository, seen, id, tree),
+  });
+  const [{ fileName, sortKey }] = entryNames(1, osId, version) as [
+    ReturnType<typeof entryNames>[0],
+  ];
+  const entry = ownEntry(
+    `${fileName}.conf`,
+    setBlsSortKey(bls, sortKey),
+    undefined,
+    (one) => one === id,
+  );
+  if (entry === undefined) throw new Error("no entry could be made for it");
+  return entry;
+}
+
+/** What is free, in bytes. */
+function roomOf({ linux, places }: Host): Map<BootPlace, number> {
+  return new Map(
+    places.map((place) => {
+      const { available, blockSize } = linux.fstatfs(place.directory);
+      return [place, available * blockSize - MENU_SIZE];
+    }),
+  );
+}
+
+function takeRoom(room: Map<BootPlace, number>, places: readonly BootPlace[], size: number): void {
+  const short = places.find((place) => room.get(place)! < size);
+  if (short !== undefined) {
+    const free = Math.max(room.get(short)!, 0);
+    throw new HintedError(
+      `not enough room on the boot partition ${short.path}: ${megabytes(size)} are needed for its kernel, ${megabytes(free)} are free`,
+      "cfsboot delete removes a deployment that is not needed, cfsboot gc what no deployment needs",
+    );
+  }
+  for (const place of places) room.set(place, room.get(place)! - size);
+}
+
+/** A plan for people, a step a line; empty if there is nothing to do. */
+export function describeRepair({ kernels, entries, menu, seen }: RepairPlan): string[] {
+  const short = (id: string) => id.slice(0, 12);
+  const ids = distinct(seen.menu).map(({ id }) => short(id));
+  return [
+    ...kernels.flatMap(({ artifact, kernel, places }) =>
+      places.map(
+        ({ path }) => `write kernel ${kernel.release} again to ${path}, as ${short(artifact)}`,
+      ),
+    ),
+    ...entries.map(({ id, bls }) => `write the entry of ${short(id)} again: ${bls.options}`),
+    ...(menu ? [`write the boot menu: ${ids.join(", ")}`] : []),
+  ];
+}
+
+/** Writes the kernels: for a menu that is changed then. */
+export function repairKernels({ linux }: Host, { kernels }: RepairPlan): void {
+  for (const { artifact, kernel, places } of kernels) {
+    for (const place of places) {
+      writeKernel(linux, place, artifact, kernel.source, kernel.digest);
+    }
+  }
+}
+
+/**
+ * Carries out a plan.
+ *
+ * Order: the kernels, each whole and durable; the menu, by exchange, in the first place last.
+ */
+export function repair(host: Host, plan: RepairPlan): void {
+  repairKernels(host, plan);
+  if (!plan.menu) return;
+  const menu = distinct(plan.seen.menu).map((entry) => ({ id: entry.id, entry }));
+  changeMenu(host, understand(plan.seen), { menu, dropped: [] });
+}
