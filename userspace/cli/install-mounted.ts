@@ -81,7 +81,8 @@ async function toMounted(
   const { planMounted, describeMounted, installMounted } = await import("../install/mounted.ts");
   const config = readInstallConfig(platformOf(flags).architecture);
   const { esp, bootMountSpec, allowMissingVerity } = flags;
-  const plan = planMounted({
+  const { linux } = await import("../linux.ts");
+  const plan = planMounted(linux, {
     ...{ root, esp, alongside, inherited, bootMountSpec, insecure: allowMissingVerity },
     bootLoader: flags.bootloader ?? config.bootLoader ?? "systemd",
     kargs: [...config.kargs, ...flags.karg],
@@ -94,7 +95,6 @@ async function toMounted(
     if (flags.dryRun) return;
     const { rootFileSystem } = plan;
     const wanted = { ...request, firmware, bootLoader, kargs, rootFileSystem };
-    const { linux } = await import("../linux.ts");
     const finish = flags.skipFinalize !== true;
     report(await installMounted(linux, plan, wanted, finish, steps(flags)), `into ${plan.root}`);
   });

@@ -12,12 +12,14 @@ import { deleteKarg, deleteKargName } from "../../src/formats/kargs.ts";
 import type { ImagePlatform } from "../../src/formats/oci.ts";
 import type { OriginImage } from "../../src/formats/origin.ts";
 import type { Tree } from "../../src/formats/tree.ts";
+import { ifThere, removeTree } from "../../src/linux/directories.ts";
 import { HintedError } from "../../src/linux/hint.ts";
 import type { Fd } from "../../src/linux/linux.ts";
 import { deploymentTag } from "../../src/model/boot-gc.ts";
 import { lookUp } from "../../src/model/boot-resources.ts";
 import { understand } from "../../src/model/deployments.ts";
 import { isComposefsArgument } from "../../src/model/kargs.ts";
+import { collectBootFiles, planCollection } from "../deployment/gc.ts";
 import type { Host } from "../deployment/host.ts";
 import { observe } from "../deployment/observe.ts";
 import { bootImageOf, deploy, planStage, type StagePlan } from "../deployment/stage.ts";
@@ -25,8 +27,9 @@ import { downloadOf, fetchImage, type RemoteImage } from "../deployment/upgrade.
 import { openImage } from "../oci/image.ts";
 import type { PullProgress, PullResult } from "../oci/pull.ts";
 import type { Transport } from "../oci/transport.ts";
+import { isProblem } from "../repository/errors.ts";
 import { ensureRepository } from "../repository/init.ts";
-import { openRepository } from "../repository/repository.ts";
+import { openRepository, type Repository } from "../repository/repository.ts";
 import { writeAleph } from "./aleph.ts";
 import { withoutMachineId, withRootKeys } from "./etc-files.ts";
 import { asksAtFirstBoot } from "./first-boot.ts";
@@ -35,6 +38,7 @@ import { labelOwn, labelShared, policyOf } from "./labels.ts";
 import { prepareLoader, putLoader } from "./loaders.ts";
 import { type Room, requireKernelRoom, requireRootRoom } from "./room.ts";
 import { deletesOf, imageInstallConfig } from "./settings.ts";
+import { noteFinished, noteUnfinished, readUnfinished, type Unfinished } from "./unfinished.ts";
 import { fillMountedVar, fillVar } from "./var.ts";
 
 /** Where it goes. */
@@ -97,9 +101,9 @@ export async function installContents(
   wanted: Wanted,
   say: (step: string) => void,
 ): Promise<StagePlan> {
-  const { host, repositoryPath, insecure, esp, grub } = target;
+  const { host, repositoryPath, esp, grub } = target;
   const { transport, remote, platform, progress, follow, generic } = wanted;
-  ensureRepository(repositoryPath, { insecure, insecureOption: "--allow-missing-verity" });
+  const left = makeRepository(target);
   using repository = openRepository(repositoryPath);
   const { bytes } = downloadOf(repository, remote);
   requireRootRoom(host.linux, host.sysroot, bytes, target.rootRoom);
@@ -129,7 +133,7 @@ export async function installContents(
   for (const remark of differences(configured, wanted)) say(remark);
   // in the image's own container its configuration counts already
   const options = [...new Set([...wanted.kargs, ...configured.kargs])].join(" ");
-  const machine = understand(observe(host, repository).seen);
+  const machine = machineWithout(left.deployments, host, repository);
   const staged = planStage(host, repository, machine, image, boot, { ...request, options });
   requireKernelRoom(
     host.linux,
@@ -149,7 +153,13 @@ export async function installContents(
   if (target.mountedVar === undefined) fillVar(host, repository, tree);
   else fillMountedVar(host, repository, tree, target.mountedVar);
   say("write the deployment");
+  const others = left.deployments.filter((id) => id !== plan.id);
+  noteUnfinished(host.linux, host.sysroot, { ...left, deployments: [...others, plan.id] });
   deploy(host, repository, plan);
+  if (others.length > 0) {
+    const now = understand(observe(host, repository).seen);
+    collectBootFiles(host, repository, planCollection(repository, now));
+  }
   writeAleph(host, {
     ...{ source: wanted.source, follow, digest: remote.manifestDigest },
     labels: image.config.document?.labels ?? new Map(),
@@ -159,7 +169,50 @@ export async function installContents(
   if (loader !== undefined) putLoader(loader, wanted.firmware ? target.espDevice : undefined, say);
   if (labels !== undefined) labelShared(host.linux, host.sysroot, labels);
   if (generic && asksAtFirstBoot(tree, plan.options)) say(QUESTIONS);
+  noteFinished(host.linux, host.sysroot);
   return plan;
+}
+
+/**
+ * Makes the repository, or goes on with that of an installation that was not finished. Returns what there is of such a one;
+ * from now on there is, until this one is finished.
+ */
+function makeRepository({ host, repositoryPath, insecure }: Target): Unfinished {
+  const { linux, sysroot } = host;
+  const isThere = () => ifThere(() => linux.statx(sysroot, "composefs", 0)) !== undefined;
+  const left = readUnfinished(linux, sysroot) ?? { repository: !isThere(), deployments: [] };
+  // fs-verity was not wanted then; what is there would have none
+  if (left.repository && !insecure && isInsecure(repositoryPath)) {
+    removeTree(linux, sysroot, "composefs");
+  }
+  noteUnfinished(linux, sysroot, left);
+  try {
+    ensureRepository(repositoryPath, { insecure, insecureOption: "--allow-missing-verity" });
+  } catch (error) {
+    if (!isThere() && left.deployments.length === 0) noteFinished(linux, sysroot);
+    throw error;
+  }
+  return left;
+}
+
+function isInsecure(repositoryPath: string): boolean {
+  try {
+    using repository = openRepository(repositoryPath);
+    return repository.insecure;
+  } catch (error) {
+    if (isProblem(error, "no-repository")) return false;
+    throw error;
+  }
+}
+
+/** What there is without deployments that were never finished. */
+function machineWithout(
+  ids: readonly string[],
+  host: Host,
+  repository: Repository,
+): ReturnType<typeof understand> {
+  const { seen } = observe(host, repository);
+  return understand({ ...seen, menu: seen.menu.filter(({ id }) => !ids.includes(id)) });
 }
 
 /** What the image would rather have: it is known too late to do it, as the disk is divided before. */

@@ -1,5 +1,5 @@
 /** Installs into file systems that somebody has made and mounted: what they are, and whether they may be used. */
-import { readdirSync, readFileSync, realpathSync, statSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, realpathSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { fromText, toText } from "../../src/formats/bytestring.ts";
 import { parseArgument, splitCmdline } from "../../src/formats/cmdline.ts";
@@ -9,12 +9,14 @@ import { AT_FDCWD } from "../../src/linux/constants.ts";
 import { openDirectory } from "../../src/linux/directories.ts";
 import { HintedError } from "../../src/linux/hint.ts";
 import type { Fd, Linux } from "../../src/linux/linux.ts";
+import { describeMeasured, measureVerity } from "../../src/linux/verity.ts";
 import { openExplicitHost } from "../deployment/explicit-host.ts";
 import type { StagePlan } from "../deployment/stage.ts";
 import { installContents, type Wanted } from "./contents.ts";
 import { finishFileSystem } from "./finish.ts";
 import type { GrubPlace } from "./grub.ts";
 import { runProgram } from "./programs.ts";
+import { MADE, NOTE_FILES, readUnfinished } from "./unfinished.ts";
 
 /** Where EFI system partitions are mounted, below the root. */
 const ESP_PLACES = ["efi", "boot/efi", "boot"];
@@ -52,16 +54,28 @@ export interface MountedPlan {
   readonly kargs: readonly string[];
   readonly insecure: boolean;
   readonly grub: GrubPlace;
+  /** Whether there is something of an installation that was not finished. */
+  readonly resumed: boolean;
 }
 
-/** Decides. Throws if the root is no mount, is not empty, or if there is no place for the boot loader. */
-export function planMounted(wishes: MountedWishes): MountedPlan {
+/**
+ * Decides. Throws if the root is no mount, is not empty, has no fs-verity, or if there is no place for the boot loader.
+ * Changes nothing.
+ */
+export function planMounted(linux: Linux, wishes: MountedWishes): MountedPlan {
   const root = realpathSync(wishes.root);
   const mounts = parseMountInfo(readFileSync("/proc/self/mountinfo"));
   const mounted = (path: string) => mountAt(mounts, fromText(path));
   const mount = mounted(root);
   if (mount === undefined) throw new Error(`${root} is not a mount point`);
-  if (!wishes.alongside) requireEmpty(root, mounts);
+  using opened = openPath(linux, root);
+  const resumed = readUnfinished(linux, opened.fd) !== undefined;
+  if (!wishes.alongside) requireEmpty(root, mounts, resumed ? MADE : NOTE_FILES);
+  const insecure = wishes.insecure || mount.type === "xfs";
+  // a repository that is there stays as it is
+  if (!insecure && (resumed || !existsSync(join(root, "composefs")))) {
+    requireVerity(linux, opened.fd, root);
+  }
   const { bootLoader, kargs } = wishes;
   const given = wishes.esp === undefined ? undefined : realpathSync(wishes.esp);
   const esp =
@@ -87,7 +101,7 @@ export function planMounted(wishes: MountedWishes): MountedPlan {
       ...(separate === undefined ? [] : bootKargs(join(root, "boot"), separate, wishes)),
       ...kargs,
     ],
-    insecure: wishes.insecure || mount.type === "xfs",
+    ...{ insecure, resumed },
     grub: {
       uuid: bootLoader === "grub" ? uuidOf(separate === undefined ? root : join(root, "boot")) : "",
       separateBoot: separate !== undefined,
@@ -102,9 +116,10 @@ function deviceOf(mount: MountInfo | undefined): string | undefined {
 
 /** For people, a step a line. */
 export function describeMounted(plan: MountedPlan): string[] {
-  const { root, esp, bootLoader, kargs, insecure, separateVar } = plan;
+  const { root, esp, bootLoader, kargs, insecure, separateVar, resumed } = plan;
   return [
     `install into ${root}; nothing in it is removed`,
+    ...(resumed ? ["go on with what an installation that was not finished has left there"] : []),
     ...(separateVar === undefined ? [] : [`/var is what is mounted on ${separateVar}`]),
     bootLoader === "none" || esp === undefined
       ? "install no boot loader"
@@ -136,7 +151,7 @@ export async function installMounted(
     rootRoom: { name: root, hint: "what is there may go, or the file system must be larger" },
     bootRoom: { name: host.places[0].path, hint: "--esp may name another, larger one" },
   };
-  using mountedVar = separateVar === undefined ? undefined : openVar(linux, separateVar);
+  using mountedVar = separateVar === undefined ? undefined : openPath(linux, separateVar);
   const target = {
     ...{ host, repositoryPath, insecure, esp: system?.sysroot, espDevice, grub, ...rooms },
     ...(mountedVar && { mountedVar: mountedVar.fd }),
@@ -150,7 +165,7 @@ export async function installMounted(
   return deployed;
 }
 
-function openVar(linux: Linux, path: string): Disposable & { readonly fd: Fd } {
+function openPath(linux: Linux, path: string): Disposable & { readonly fd: Fd } {
   const fd = openDirectory(linux, AT_FDCWD, path);
   return { fd, [Symbol.dispose]: () => linux.close(fd) };
 }
@@ -160,14 +175,26 @@ function makeBoot(linux: Linux, root: string): void {
   linux.mkdirat(AT_FDCWD, join(root, "boot"), 0o755);
 }
 
-/** Mount points are no content, nor are directories that lead to some. */
-function requireEmpty(root: string, mounts: readonly MountInfo[]): void {
+/** Throws if no file there can have fs-verity. */
+function requireVerity(linux: Linux, fd: Fd, root: string): void {
+  const measured = measureVerity(linux, fd, "sha512");
+  if (measured.state !== "unsupported") return;
+  throw new HintedError(
+    `${root}: ${describeMeasured(measured)}`,
+    "tune2fs -O verity gives it to an ext4; --allow-missing-verity does without: the kernel checks nothing then",
+  );
+}
+
+/** Mount points are no content, nor are directories that lead to some, an empty `boot`, or what has the names of `ours`. */
+function requireEmpty(root: string, mounts: readonly MountInfo[], ours: readonly string[]): void {
   const points = new Set(mounts.map(({ mountPoint }) => toText(mountPoint)));
   const content = (directory: string): string | undefined => {
     for (const entry of readdirSync(directory, { withFileTypes: true })) {
       const path = join(directory, entry.name);
-      if (points.has(path) || (directory === root && entry.name === "lost+found")) continue;
+      if (points.has(path)) continue;
+      if (directory === root && ["lost+found", ...ours].includes(entry.name)) continue;
       if (!entry.isDirectory()) return path;
+      if (path === join(root, "boot") && readdirSync(path).length === 0) continue;
       if (![...points].some((point) => point?.startsWith(`${path}/`))) return path;
       const found = content(path);
       if (found !== undefined) return found;
