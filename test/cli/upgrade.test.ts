@@ -324,6 +324,7 @@ describe("switch", () => {
     mkdirSync(same);
     const layer = { tar: osLayer({ version: "1" }), compression: "zstd" } as const;
     writeLayout(same, [{ image: image([layer]), tag: "x" }]);
+    succeed(machine, "gc");
     const said = fail(machine, "switch", `oci:${same}:x`);
     expect(said).toContain(
       `the booted deployment ${machine.running!.slice(0, 12)} has this image already`,
@@ -338,6 +339,13 @@ describe("switch", () => {
     );
     expect(look(machine).spec.image).toEqual({ image: `${same}:x`, transport: "oci" });
     expect(slots(machine)).toEqual(["booted"]);
+    // nothing was fetched: what the repository has is what it was made of
+    expect(look(machine)).toMatchObject({
+      status: { booted: { image: { architecture: expect.any(String) } } },
+      cfsboot: { warnings: [] },
+    });
+    expect(succeed(machine, "gc")).toBe("Objects: 0 removed (0 bytes)\n");
+    expect(succeed(machine, "upgrade")).toContain("it is what runs");
     publish(machine, { version: "7" });
     const published = join(machine.path, "published");
     expect(fail(machine, "switch", "--in-place", `oci:${published}:os`)).toContain(

@@ -1,10 +1,5 @@
 /** What `upgrade` and `switch` do that needs nothing fetched, and how they tell it. */
-import {
-  type Origin,
-  type OriginImage,
-  setOriginBoot,
-  setOriginImage,
-} from "../../src/formats/origin.ts";
+import { type OriginImage, setOriginImage } from "../../src/formats/origin.ts";
 import type { Deployment, Machine } from "../../src/model/deployments.ts";
 import { deploymentText } from "../../src/model/menu-text.ts";
 import type { Decision } from "../../src/model/upgrade-decision.ts";
@@ -54,7 +49,6 @@ export async function carryOut(
   machine: Machine,
   decision: Exclude<Decision, { do: "stage" }> | Decision,
   { follow }: Pick<Wish, "follow">,
-  manifestDigest: string | undefined,
   flags: Pick<StagingFlags, "dryRun">,
   apply: () => Promise<void>,
 ): Promise<void> {
@@ -77,16 +71,13 @@ export async function carryOut(
       if (flags.dryRun) return print([`make it so that ${line}`]);
       const origin = deployment.state?.origin;
       if (origin === undefined) throw new Error(`${deployment.id} has no origin file`);
-      writeOrigin(host, deployment.id, adopted(origin, follow, manifestDigest));
+      // what it was made of is in the repository, and stays what it is known by
+      writeOrigin(host, deployment.id, setOriginImage(origin, follow));
       return print([line]);
     }
     case "stage":
       throw new Error("nothing was fetched");
   }
-}
-
-function adopted(origin: Origin, follow: OriginImage, digest: string | undefined): Origin {
-  return setOriginBoot(setOriginImage(origin, follow), undefined, undefined, digest);
 }
 
 /** Prints lines. */

@@ -49,7 +49,7 @@ export async function preview(
   const twin = machine.deployments.find(({ id }) => id === boot.id);
   const decision = twin === undefined ? undefined : wish.decide(machine, twin);
   if (decision !== undefined && decision.do !== "stage") {
-    return carryOut(open, machine, decision, wish, remote.manifestDigest, flags, apply);
+    return carryOut(open, machine, decision, wish, flags, apply);
   }
   if (etc === undefined) throw new Error("nothing runs there: no /etc can be merged");
   const plan = planUpgrade(host, repository, machine, image, boot, etc, wanted);

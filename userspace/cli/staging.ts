@@ -76,7 +76,7 @@ export async function follow(
     const twin = deploymentOf(machine, remote, contentsOf(open.repository, machine));
     const decision = wish.decide(machine, twin);
     if (decision.do !== "stage") {
-      return carryOut(open, machine, decision, wish, remote.manifestDigest, flags, apply);
+      return carryOut(open, machine, decision, wish, flags, apply);
     }
     if (flags.dryRun) return preview(open, machine, remote, wish, flags, apply);
     // what is wrong with the configuration is told before anything is fetched
@@ -87,7 +87,7 @@ export async function follow(
     // its layers were others, and came to the same
     const late = same === undefined ? undefined : wish.decide(tidied, same);
     if (late !== undefined && late.do !== "stage") {
-      return carryOut(open, tidied, late, wish, remote.manifestDigest, flags, apply);
+      return carryOut(open, tidied, late, wish, flags, apply);
     }
     stageFetched(open, tidied, fetched, remote, wanted, flags, programs);
     await apply();

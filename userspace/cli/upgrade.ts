@@ -68,7 +68,7 @@ async function upgrade(flags: Flags): Promise<void> {
     }
     if (flags.fromDownloaded) {
       const decision = decideFromDownloaded(machine);
-      return carryOut(open, machine, decision, { follow: current }, undefined, flags, apply);
+      return carryOut(open, machine, decision, { follow: current }, flags, apply);
     }
     const image = flags.tag === undefined ? current : withTag(current, flags.tag);
     if (flags.check) return check(open, machine, image, flags);
