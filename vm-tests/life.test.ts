@@ -243,8 +243,9 @@ test.for(["systemd", "grub"] as const)(
     expectRefused(six, "same", /deployment [0-9a-f]{12} has this image already/);
     expectDone(six, "inPlace", "unpin", "switch");
     expect.soft(statusOf(six, "adopted").status.rollback).toMatchObject({
-      image: { image: { image: "registry.example/os:same" } },
+      image: { image: { image: "registry.example/os:same" }, version: "4" },
     });
+    expect.soft(statusOf(six, "adopted").cfsboot.warnings).toEqual([]);
     expect.soft(statusOf(six, "staged").status.staged).toMatchObject({
       image: { version: "other 1", image: { image: OTHER } },
     });
