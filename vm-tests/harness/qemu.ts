@@ -268,7 +268,6 @@ export function qemuCommand(
       ? firmwareArguments(machine, wiring)
       : kernelArguments(machine, scratch, wiring)),
     ...diskArguments(machine),
-    ...["-device", "virtio-blk-pci,drive=root"],
     ...(machine.moreDisks ?? []).flatMap((image, index) => [
       "-drive",
       `file=${image},format=raw,if=none,id=disk${index},snapshot=${machine.persistent ? "off" : "on"}`,
@@ -286,7 +285,10 @@ export function qemuCommand(
 function diskArguments({ disk, persistent, writeLog }: Hardware): string[] {
   if (writeLog === undefined) {
     const snapshot = persistent ? "off" : "on";
-    return ["-drive", `file=${disk},format=raw,if=none,id=root,snapshot=${snapshot}`];
+    return [
+      ...["-drive", `file=${disk},format=raw,if=none,id=root,snapshot=${snapshot}`],
+      ...["-device", "virtio-blk-pci,drive=root"],
+    ];
   }
   const files = [
     ...["file.driver=file", `file.filename=${disk}`],
@@ -294,7 +296,11 @@ function diskArguments({ disk, persistent, writeLog }: Hardware): string[] {
   ];
   // it can be read at any time how much was written
   const interval = "log-super-update-interval=1";
-  return ["-blockdev", ["driver=blklogwrites", "node-name=root", ...files, interval].join(",")];
+  return [
+    ...["-blockdev", ["driver=blklogwrites", "node-name=root", ...files, interval].join(",")],
+    // what it makes of many small requests has no room for what is logged with it, and fails
+    ...["-device", "virtio-blk-pci,drive=root,request-merging=off"],
+  ];
 }
 
 /** What systemd, in the guest or as its boot loader, reads from the firmware. */

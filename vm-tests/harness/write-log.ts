@@ -5,7 +5,6 @@
  * The log is QEMU's (driver `blklogwrites`), in the format of Linux's dm-log-writes: a superblock, then for each write a
  * sector that describes it and its data.
  */
-import { execFileSync } from "node:child_process";
 import { closeSync, openSync, readSync, truncateSync, writeFileSync, writeSync } from "node:fs";
 
 const SECTOR = 512;
@@ -48,9 +47,15 @@ function readSuper(fd: number): number {
   return Number(block.readBigUInt64LE(16));
 }
 
-/** All that is in the log, in order. */
-export function readWriteLog(path: string): Write[] {
-  return withFile(path, "r", (fd) => {
+export interface WriteLog {
+  readonly path: string;
+  /** In order. */
+  readonly writes: readonly Write[];
+}
+
+/** All that is in the log. */
+export function readWriteLog(path: string): WriteLog {
+  const writes = withFile(path, "r", (fd) => {
     const writes: Write[] = [];
     let at = SECTOR;
     for (let count = readSuper(fd); count > 0; count--) {
@@ -73,6 +78,7 @@ export function readWriteLog(path: string): Write[] {
     }
     return writes;
   });
+  return { path, writes };
 }
 
 /** What becomes of the writes since the last flush: the disk has put off some, or all, or none, in an order of its own. */
@@ -84,38 +90,71 @@ export interface Cut {
   readonly loss: Loss;
 }
 
-/**
- * Makes `target` the disk as it is after a power cut: a copy of `disk`, which is as it was when the log began, with what was
- * written until then. Of a write that is half done there are whole blocks, whose size is `blockAt(offset)`, in bytes.
- */
-export function cutPower(
-  target: string,
-  disk: string,
-  log: string,
-  { at, loss }: Cut,
-  { blockAt, random }: { blockAt: (offset: number) => number; random: () => number },
-): void {
-  execFileSync("cp", ["--sparse=always", disk, target]);
-  const writes = readWriteLog(log).slice(0, at);
-  const durable = writes.findLastIndex(({ flush }) => flush);
-  withFile(log, "r", (from) =>
-    withFile(target, "r+", (to) => {
-      for (const [i, { offset, length, data }] of writes.entries()) {
-        if (length === 0 || (i > durable && loss === "all")) continue;
-        const bytes = read(from, data, length);
-        if (i < durable || loss === "none") {
-          writeSync(to, bytes, 0, length, offset);
-          continue;
+/** How a disk loses what it was not made to keep. */
+export interface Unreliability {
+  /** Of a write that is half done there are whole blocks of this size, in bytes, at this place of the disk. */
+  readonly blockAt: (offset: number) => number;
+  /** From 0 to 1. */
+  readonly random: () => number;
+}
+
+/** A part of a disk, in bytes. */
+export interface Part {
+  readonly start: number;
+  readonly size: number;
+}
+
+/** A disk, or a part of one, that is made anew from a log: at first it is in `path` as it was when the log began. */
+export class Replay {
+  readonly #path: string;
+  readonly #log: WriteLog;
+  readonly #part: Part;
+  /** So many of the writes are there. */
+  #done = 0;
+
+  constructor(path: string, log: WriteLog, part = { start: 0, size: Number.POSITIVE_INFINITY }) {
+    this.#path = path;
+    this.#log = log;
+    this.#part = part;
+  }
+
+  /**
+   * Makes it the disk as it is after a power cut, which is none before an earlier one. Returns what takes back all that was not
+   * on the disk for good: to be called before the next cut.
+   */
+  cut({ at, loss }: Cut, { blockAt, random }: Unreliability): () => void {
+    const durable = this.#log.writes.findLastIndex(({ flush }, i) => flush && i < at) + 1;
+    if (durable < this.#done) throw new Error("power was cut later before");
+    const changed: { place: number; before: Buffer }[] = [];
+    withFile(this.#log.path, "r", (log) =>
+      withFile(this.#path, "r+", (disk) => {
+        for (let i = this.#done; i < at; i++) {
+          const { offset, length, data } = this.#log.writes[i]!;
+          const begin = offset - this.#part.start;
+          if (length === 0 || begin < 0 || begin >= this.#part.size) continue;
+          if (i >= durable && loss === "all") continue;
+          const bytes = read(log, data, length);
+          if (i < durable) {
+            writeSync(disk, bytes, 0, length, begin);
+            continue;
+          }
+          changed.unshift({ place: begin, before: read(disk, begin, length) });
+          const whole = loss === "none" || random() < 1 / 3;
+          const some = random() < 1 / 2;
+          const block = blockAt(offset);
+          for (let from = 0; from < length; from += block) {
+            if (!whole && !(some && random() < 1 / 2)) continue;
+            writeSync(disk, bytes, from, Math.min(block, length - from), begin + from);
+          }
         }
-        const [whole, part] = [random() < 1 / 3, random() < 1 / 2];
-        const block = blockAt(offset);
-        for (let place = 0; place < length; place += block) {
-          if (!whole && !(part && random() < 1 / 2)) continue;
-          writeSync(to, bytes, place, Math.min(block, length - place), offset + place);
-        }
-      }
-    }),
-  );
+      }),
+    );
+    this.#done = durable;
+    return () =>
+      withFile(this.#path, "r+", (disk) => {
+        for (const { place, before } of changed) writeSync(disk, before, 0, before.length, place);
+      });
+  }
 }
 
 function read(fd: number, at: number, length: number): Buffer {
