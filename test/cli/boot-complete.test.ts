@@ -1,7 +1,13 @@
 /** `cfsboot boot-complete`, as it is shipped. */
-import { renameSync } from "node:fs";
+import { mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeEach, expect, test } from "vitest";
+import {
+  newGrubEnv,
+  parseGrubEnv,
+  serializeGrubEnv,
+  setGrubEnv,
+} from "../../src/formats/grubenv.ts";
 import { AT_FDCWD } from "../../src/linux/constants.ts";
 import { finalize } from "../../userspace/deployment/finalize.ts";
 import { linux } from "../../userspace/linux.ts";
@@ -49,4 +55,21 @@ test("of an update that did not it fails, and tells; the menu stays", async () =
     ),
   });
   expect(machine.names(MENU)).toContain(to);
+});
+
+test("what GRUB fell back to is not said to be the update", async () => {
+  using machine = new TestMachine("grub");
+  const file = join(machine.path, "esp/grub/grubenv");
+  mkdirSync(join(machine.path, "esp/grub"));
+  writeFileSync(file, serializeGrubEnv(newGrubEnv()));
+  const second = await updated(machine);
+  const env = parseGrubEnv(readFileSync(file), file);
+  writeFileSync(file, serializeGrubEnv(setGrubEnv(env, "boot_counter", "-1")));
+  const first = machine.boot();
+  expect(first).not.toBe(second);
+  expect(run(machine, "boot-complete")).toMatchObject({
+    status: 1,
+    stdout: `The machine has come up with ${first.slice(0, 12)}, not with the update\n`,
+    stderr: expect.stringContaining(`the update to ${second.slice(0, 12)} did not come up`),
+  });
 });

@@ -28,12 +28,19 @@ async function bootComplete(flags: MachineFlags): Promise<void> {
   if (counted?.live) await requireGood();
   if (counted !== undefined) {
     await withMachine(flags, "change", ({ host, repository }) => bless(host, repository));
-    process.stdout.write("The machine has come up: its boots are counted no longer\n");
   }
-  const trouble = await withMachine(flags, "look", ({ host, repository }) => {
+  const { trouble, name } = await withMachine(flags, "look", ({ host, repository }) => {
     const machine = understand(observe(host, repository).seen);
-    return updateTrouble(readUpdateRecord(host), machine, host.bootId);
+    const found = updateTrouble(readUpdateRecord(host), machine, host.bootId);
+    return { trouble: found, name: host.running?.id.slice(0, 12) };
   });
+  if (counted !== undefined) {
+    const text =
+      trouble === undefined
+        ? "The machine has come up: its boots are counted no longer"
+        : `The machine has come up with ${name}, not with the update`;
+    process.stdout.write(`${text}\n`);
+  }
   if (trouble !== undefined) throw new HintedError(trouble.message, trouble.hint);
 }
 
