@@ -10,6 +10,8 @@ import { megabytes } from "./size-text.ts";
 /** One boot partition, sizes in bytes. */
 export interface BootRoom {
   readonly path: string;
+  /** Whether images are on the same file system. */
+  readonly onRoot?: boolean;
   readonly free: number;
   /** For the new kernel, if it is not there yet, and the menu. */
   readonly needed: number;
@@ -82,9 +84,12 @@ function noRoom(machine: Machine, artifact: string, place: BootRoom): PlanError 
       const first = one.pinned ? `cfsboot unpin ${name} and ` : "";
       return [`${first}cfsboot delete ${name} (${one.slot}) frees ${megabytes(bytes)}`];
     });
-  const { path, needed, free } = place;
+  const { path, needed, free, onRoot = false } = place;
+  // one that was fetched just now, for example
+  const images = onRoot ? ["cfsboot gc removes images that were fetched and not staged"] : [];
   return new PlanError(
     `not enough room on the boot partition ${path}: ${megabytes(needed)} are needed, ${megabytes(free)} are free`,
-    ways.join("; ") || "files of others may take it: no deployment could be deleted to make room",
+    [...ways, ...images].join("; ") ||
+      "files of others may take it: no deployment could be deleted to make room",
   );
 }

@@ -1,6 +1,7 @@
 /** What stops an upgrade before anything is written that it would boot by. */
 import { expect, test } from "vitest";
 import type { Fd } from "../../src/linux/linux.ts";
+import { kernelSizes } from "../../userspace/bootloader/kernels.ts";
 import { finalize } from "../../userspace/deployment/finalize.ts";
 import type { Host } from "../../userspace/deployment/host.ts";
 import { requireRoom } from "../../userspace/deployment/room.ts";
@@ -25,6 +26,17 @@ function withFree(host: Host, bytes: number, on: (fd: Fd) => boolean): Host {
     return on(fd) ? { ...real, blockSize: 1, available: bytes } : real;
   };
   return { ...host, linux: { ...linux, fstatfs } };
+}
+
+/** The boot partition is a file system of its own. */
+function withBootElsewhere(host: Host): Host {
+  const real = host.linux;
+  const statx: typeof linux.statx = (fd, path, flags) => {
+    const stat = real.statx(fd, path, flags);
+    const devMinor = stat.devMinor + (fd === host.places[0].directory ? 1 : 0);
+    return { ...stat, devMinor };
+  };
+  return { ...host, linux: { ...real, statx } };
 }
 
 /** As at shutdown. */
@@ -78,11 +90,28 @@ test("so is a disk without room for what is to be fetched (bootc#2040)", async (
   const { machine } = await fetched("first");
   using _ = machine;
   machine.with((host) => {
-    const full = withFree(host, 1000, (fd) => fd === host.sysroot);
+    const full = withBootElsewhere(withFree(host, 1000, (fd) => fd === host.sysroot));
     expect(() => requireRoom(full, { bytes: 1001 })).toThrow(
       "not enough room on the disk for the image: 1.0 kB are to be fetched, and take more when they are unpacked; 1.0 kB are free",
     );
     requireRoom(full, { bytes: 1000 });
+  });
+});
+
+test("where /boot is on the same disk, there must be room for a kernel, too", async () => {
+  const { machine } = await fetched("x".repeat(3 << 20));
+  using _ = machine;
+  machine.with((host, _repository, { booted }) => {
+    const [kernel] = [...kernelSizes(linux, host.places[0]).values()];
+    expect(booted?.damage).toEqual([]);
+    const needed = 1000 + (1 << 20) + kernel!;
+    const free = (bytes: number) => withFree(host, bytes, (fd) => fd === host.sysroot);
+    requireRoom(free(needed), { bytes: 1000 });
+    expect(() => requireRoom(free(needed - 1), { bytes: 1000 })).toThrow(
+      "more when they are unpacked; 1.0 MB for its kernel and the boot menu; 1.1 MB are free",
+    );
+    // nothing is fetched: what is missing on the boot partition is told when that is known
+    requireRoom(free(0), { bytes: 0 });
   });
 });
 

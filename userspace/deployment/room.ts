@@ -1,5 +1,7 @@
 /** Room on the disk and the boot partitions, looked at before anything is written there. */
+import { AT_EMPTY_PATH } from "../../src/linux/constants.ts";
 import { HintedError } from "../../src/linux/hint.ts";
+import type { Fd, Linux } from "../../src/linux/linux.ts";
 import { type BootRoom, freedKernels, planRoom } from "../../src/model/boot-room.ts";
 import type { Deployment, Machine } from "../../src/model/deployments.ts";
 import { megabytes } from "../../src/model/size-text.ts";
@@ -15,7 +17,7 @@ type NewKernel = Pick<StagePlan, "kernel" | "artifact" | "missing">;
 
 /** The deployments that must go so that the boot partitions have room for a kernel, as `planRoom` decides. */
 export function planBootRoom(
-  { linux, places }: Host,
+  { linux, sysroot, places }: Host,
   machine: Machine,
   { kernel, artifact, missing }: NewKernel,
 ): readonly Deployment[] {
@@ -29,6 +31,7 @@ export function planBootRoom(
     );
     return {
       path: place.path,
+      onRoot: isSameFileSystem(linux, sysroot, place.directory),
       free: available * blockSize + left,
       needed: MENU_SIZE + (missing.includes(place) ? kernel.size : 0),
       kernels,
@@ -59,13 +62,31 @@ export function makeBootRoom(
   }
 }
 
-/** Throws if there is not even room for the layers as they are transported. */
-export function requireRoom({ linux, sysroot }: Host, { bytes }: { readonly bytes: number }): void {
+/**
+ * Throws if there is not even room for the layers as they are transported, and, where `/boot` is on the same file system, for a
+ * kernel as large as the ones that are there.
+ */
+export function requireRoom(host: Host, { bytes }: { readonly bytes: number }): void {
+  const { linux, sysroot } = host;
   const { available, blockSize } = linux.fstatfs(sysroot);
   const free = available * blockSize;
-  if (bytes <= free) return;
+  const kernel = bytes === 0 ? 0 : kernelOnRoot(host);
+  if (bytes + kernel <= free) return;
+  const boot = kernel === 0 ? "" : ` ${megabytes(kernel)} for its kernel and the boot menu;`;
   throw new HintedError(
-    `not enough room on the disk for the image: ${megabytes(bytes)} are to be fetched, and take more when they are unpacked; ${megabytes(free)} are free`,
+    `not enough room on the disk for the image: ${megabytes(bytes)} are to be fetched, and take more when they are unpacked;${boot} ${megabytes(free)} are free`,
     "cfsboot gc removes what no deployment needs, cfsboot delete a deployment with what only it needs",
   );
+}
+
+/** What a new kernel will take where `/boot` is no file system of its own, in bytes; 0 where it is one. */
+function kernelOnRoot({ linux, sysroot, places }: Host): number {
+  const [place] = places;
+  if (!isSameFileSystem(linux, sysroot, place.directory)) return 0;
+  return MENU_SIZE + Math.max(0, ...kernelSizes(linux, place).values());
+}
+
+function isSameFileSystem(linux: Linux, one: Fd, other: Fd): boolean {
+  const [a, b] = [one, other].map((fd) => linux.statx(fd, "", AT_EMPTY_PATH));
+  return a!.devMajor === b!.devMajor && a!.devMinor === b!.devMinor;
 }
