@@ -46,6 +46,14 @@ export function architectureOf(name: string): Architecture {
 
 export type PartitionRole = "bios" | "esp" | "xbootldr" | "root";
 
+/** Their GPT names. */
+export const PARTITION_NAMES: Readonly<Record<PartitionRole, string>> = {
+  bios: "BIOS-BOOT",
+  esp: "EFI-SYSTEM",
+  xbootldr: "XBOOTLDR",
+  root: "root",
+};
+
 export interface Partition {
   readonly role: PartitionRole;
   /** Its GPT name. */
@@ -77,7 +85,8 @@ export function planPartitions(wishes: LayoutWishes): Partition[] {
   const { root } = architectureOf(architecture);
   const partitions: Partition[] = [];
   let start = ALIGNMENT;
-  const add = (role: PartitionRole, name: string, type: string, wanted: number, least: number) => {
+  const add = (role: PartitionRole, type: string, wanted: number, least: number) => {
+    const name = PARTITION_NAMES[role];
     const size = Math.floor(wanted / ALIGNMENT) * ALIGNMENT;
     if (size < least) {
       const [is, needed] = [Math.max(size, 0), least].map(formatByteSize);
@@ -86,15 +95,15 @@ export function planPartitions(wishes: LayoutWishes): Partition[] {
     partitions.push({ role, name, type, start, size });
     start += size;
   };
-  if (bios && architecture === "amd64") add("bios", "BIOS-BOOT", BIOS_BOOT, BIOS_BOOT_SIZE, MIB);
-  add("esp", "EFI-SYSTEM", ESP, espSize, MIN_FAT);
-  if (xbootldrSize !== undefined) add("xbootldr", "XBOOTLDR", XBOOTLDR, xbootldrSize, MIN_FAT);
+  if (bios && architecture === "amd64") add("bios", BIOS_BOOT, BIOS_BOOT_SIZE, MIB);
+  add("esp", ESP, espSize, MIN_FAT);
+  if (xbootldrSize !== undefined) add("xbootldr", XBOOTLDR, xbootldrSize, MIN_FAT);
   const left = diskSize - END - start;
   if (rootSize !== undefined && rootSize > left) {
     const [wanted, free] = [rootSize, Math.max(left, 0)].map(formatByteSize);
     throw new Error(`the root partition was to have ${wanted}, but ${free} are left on the disk`);
   }
-  add("root", "root", root, rootSize ?? left, MIN_ROOT);
+  add("root", root, rootSize ?? left, MIN_ROOT);
   return partitions;
 }
 

@@ -1,14 +1,20 @@
 /** A disk in a file, made by loop devices, of which none is left. */
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import type { Wanted } from "../../userspace/install/contents.ts";
+import { planDisk } from "../../userspace/install/disk-plan.ts";
+import { installByLoop } from "../../userspace/install/loop.ts";
+import type { Unlocking } from "../../userspace/install/luks.ts";
+import { findSignatures } from "../../userspace/install/signatures.ts";
 import { linux } from "../../userspace/linux.ts";
 import { spawn } from "../cli/on-machine.ts";
 import { osLayer } from "../deployment/machine.ts";
 import { image, writeLayout } from "../oci/fixtures/images.ts";
 
+const MIB = 2 ** 20;
 const directory = mkdtempSync(join(tmpdir(), "cfsboot-loop-"));
 afterAll(() => rmSync(directory, { recursive: true }));
 const layout = join(directory, "layout");
@@ -61,4 +67,30 @@ test("each partition is a loop device of its own; without FAT nothing is made", 
   run("e2fsck", "-fn", root);
   expect(run("debugfs", "-R", "ls -p /state/deploy", root)).toMatch(/\/[0-9a-f]{128}\//);
   expect(run("debugfs", "-R", "stat /state/grow-at-first-boot", root)).toContain("Type: regular");
+});
+
+test("one that fails leaves a file as it was: none, or a blank one", async (ctx) => {
+  if (linux.geteuid() !== 0) ctx.skip("not root: there are no loop devices");
+  if (!existsSync("/dev/loop-control")) ctx.skip("the kernel has no loop devices");
+  const path = join(directory, "failed.raw");
+  const whole = planDisk({
+    ...{ path, architecture: "amd64", diskSize: 400 * MIB, espSize: 80 * MIB, sectorSize: 512 },
+    ...{ fileSystem: "ext4", bootLoader: "none", kargs: [], opener: undefined },
+    ...{ discoverable: true, rootMountSpec: undefined, sealedLater: false, growsLater: false },
+    insecure: true,
+  });
+  // it has come as far as its file systems when that is found out
+  const plan = { ...whole, partitions: [whole.root] };
+  const steps: string[] = [];
+  const install = () =>
+    installByLoop(linux, plan, {} as Wanted, (step) => steps.push(step), {} as Unlocking);
+
+  await expect(install()).rejects.toThrow("expected a root partition and an ESP");
+  expect(steps).toEqual(["divide the file", "make file systems"]);
+  expect(existsSync(path)).toBe(false);
+
+  writeFileSync(path, "");
+  await expect(install()).rejects.toThrow("expected a root partition and an ESP");
+  expect(findSignatures(path)).toEqual([]);
+  expect(run("losetup", "--list", "--output", "BACK-FILE")).not.toContain(path);
 });

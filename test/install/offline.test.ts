@@ -227,7 +227,7 @@ describe("a disk", () => {
     const { status, stderr } = install(disk);
     expect({ status, stderr }).toEqual({
       status: 1,
-      stderr: `cfsboot: error: ${disk} is not empty: it has gpt, PMBR\nhint: --wipe destroys all that is on it\n`,
+      stderr: `cfsboot: error: ${disk} is not empty: it has gpt, PMBR\nhint: --wipe destroys all that is on it: a system that cfsboot installed, or what an installation that was cut off has left\n`,
     });
     expect(existsSync(disk)).toBe(true);
   });

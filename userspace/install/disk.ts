@@ -27,6 +27,7 @@ import { formatVolume, type OpenVolume, type Unlocking } from "./luks.ts";
 import { makeTable } from "./partition-table.ts";
 import { runProgram } from "./programs.ts";
 import { roomOnDisk } from "./room.ts";
+import { eraseSignatures } from "./signatures.ts";
 
 /** So long devices of partitions may take to appear, in milliseconds. */
 const PATIENCE = 10_000;
@@ -45,7 +46,10 @@ export function measureDevice(path: string): {
   return { size, sectorSize };
 }
 
-/** Carries out a plan on a block device. */
+/**
+ * Carries out a plan on a block device. After an error the table that was made is gone again: what was there before is lost
+ * in any case, and the next installation need not be told that it may destroy this one.
+ */
 export async function installOnDisk(
   linux: Linux,
   plan: DiskPlan,
@@ -55,8 +59,16 @@ export async function installOnDisk(
 ): Promise<StagePlan> {
   requireFileSystems(linux, plan);
   say("divide the disk");
-  const devices = await divide(linux, plan);
-  return await installOnDevices(linux, plan, devices, wanted, say, unlocking);
+  makeTable(plan.path, plan, false);
+  const made: string[] = [];
+  try {
+    const devices = await findPartitions(linux, plan);
+    made.push(...devices.map(({ device }) => device));
+    return await installOnDevices(linux, plan, devices, wanted, say, unlocking);
+  } catch (error) {
+    eraseSignatures([...made, plan.path]);
+    throw error;
+  }
 }
 
 /** Throws if this kernel cannot mount one of them, before anything is destroyed. */
@@ -149,10 +161,8 @@ function placeOf(linux: Linux, plan: DiskPlan, root: Fd, boot: Fd): BootPlace {
   return grubPlace(openDirectory(linux, root, "boot"), `/boot of ${plan.path}`, false);
 }
 
-/** Makes the table; returns the partitions' devices when they are there. */
-async function divide(linux: Linux, plan: DiskPlan): Promise<Device[]> {
-  const { path, partitions } = plan;
-  makeTable(path, plan, false);
+/** The partitions' devices, when they are there. */
+async function findPartitions(linux: Linux, { path, partitions }: DiskPlan): Promise<Device[]> {
   const table = JSON.parse(runProgram("sfdisk", ["--json", path]));
   const nodes: { node: string; uuid: string }[] = table.partitiontable.partitions;
   const devices = partitions.map((partition) => {

@@ -1,5 +1,5 @@
 /** Installs to a file as on a disk: each partition is a loop device, for which the kernel need not know partition tables. */
-import { closeSync, openSync, truncateSync } from "node:fs";
+import { closeSync, existsSync, openSync, rmSync, truncateSync } from "node:fs";
 import type { Linux } from "../../src/linux/linux.ts";
 import type { StagePlan } from "../deployment/stage.ts";
 import type { Wanted } from "./contents.ts";
@@ -8,8 +8,12 @@ import type { DiskPlan } from "./disk-plan.ts";
 import type { Unlocking } from "./luks.ts";
 import { makeTable } from "./partition-table.ts";
 import { runProgram } from "./programs.ts";
+import { eraseSignatures } from "./signatures.ts";
 
-/** Carries out a plan. A file that is not there is made; after an error it stays, half done. */
+/**
+ * Carries out a plan. A file that is not there is made. After an error one that was made is gone again, and one that was
+ * there is blank.
+ */
 export async function installByLoop(
   linux: Linux,
   plan: DiskPlan,
@@ -18,12 +22,15 @@ export async function installByLoop(
   unlocking: Unlocking,
 ): Promise<StagePlan> {
   requireFileSystems(linux, plan);
-  closeSync(openSync(plan.path, "a", 0o600));
-  truncateSync(plan.path, plan.diskSize);
-  say("divide the file");
-  makeTable(plan.path, plan, true);
+  const isNew = !existsSync(plan.path);
+  let isDivided = false;
   const devices: Device[] = [];
   try {
+    closeSync(openSync(plan.path, "a", 0o600));
+    truncateSync(plan.path, plan.diskSize);
+    say("divide the file");
+    makeTable(plan.path, plan, true);
+    isDivided = true;
     for (const partition of plan.partitions) {
       const { start, size } = partition;
       const piece = ["--offset", `${start}`, "--sizelimit", `${size}`];
@@ -32,6 +39,10 @@ export async function installByLoop(
       devices.push({ partition, device: runProgram("losetup", args).trim() });
     }
     return await installOnDevices(linux, plan, devices, wanted, say, unlocking);
+  } catch (error) {
+    if (isNew) rmSync(plan.path, { force: true });
+    else if (isDivided) eraseSignatures([plan.path]);
+    throw error;
   } finally {
     for (const { device } of devices) runProgram("losetup", ["--detach", device]);
   }

@@ -1,5 +1,6 @@
 /** What is on a disk, or in a file, that an installation would destroy. */
 import { HintedError } from "../../src/linux/hint.ts";
+import { PARTITION_NAMES } from "../../src/model/disk-layout.ts";
 import { runProgram } from "./programs.ts";
 
 /** Names of the partition tables and file systems that are found at its beginning and end; empty if there is nothing known. */
@@ -9,6 +10,19 @@ export function findSignatures(path: string): string[] {
   return [...new Set(lines)];
 }
 
+/**
+ * Removes signatures that an installation which has failed has made, so that the next one finds what it has found: nothing.
+ * As far as that can be done, as there is an error already.
+ */
+export function eraseSignatures(paths: readonly string[]): void {
+  try {
+    // a table in a file is only erased by force
+    for (const path of paths) runProgram("wipefs", ["--all", "--force", "--quiet", path]);
+  } catch {
+    // then the next one says that it needs --wipe
+  }
+}
+
 /** Throws if there is something, unless `wipe` says that it may go. */
 export function requireBlank(path: string, wipe: boolean): void {
   if (wipe) return;
@@ -16,6 +30,19 @@ export function requireBlank(path: string, wipe: boolean): void {
   if (found.length === 0) return;
   throw new HintedError(
     `${path} is not empty: it has ${found.join(", ")}`,
-    "--wipe destroys all that is on it",
+    isDividedByUs(path)
+      ? "--wipe destroys all that is on it: a system that cfsboot installed, or what an installation that was cut off has left"
+      : "--wipe destroys all that is on it",
   );
+}
+
+/** By the names of the partitions. They do not tell whether the installation came to its end. */
+function isDividedByUs(path: string): boolean {
+  try {
+    const { partitiontable } = JSON.parse(runProgram("sfdisk", ["--json", path]));
+    const names: unknown[] = partitiontable.partitions.map(({ name }: { name?: string }) => name);
+    return names.includes(PARTITION_NAMES.root) && names.includes(PARTITION_NAMES.esp);
+  } catch {
+    return false; // it is only for a hint
+  }
 }
