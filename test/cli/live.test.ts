@@ -173,6 +173,40 @@ test("upgrade, finalize, rollback, pin and karg of the machine itself", async (c
   expect(machine.read("sysroot/boot/loader/entries/cfsboot.cfg")).toContain(" 'quiet'\n");
 });
 
+test("the repository of the machine is repaired, tagged and collected, though its disk is mounted read-only", async (ctx) => {
+  if (linux.geteuid() !== 0) return ctx.skip("not root: nothing can be mounted");
+  using machine = new TestMachine();
+  const name = join(machine.path, "layout:os"); // where the machine pulls from
+  const reference = { transport: "oci", name, signature: undefined } as const;
+  const first = await machine.stage({ version: "1" }, { counted: false, reference });
+  machine.boot();
+  mkdirSync(join(machine.path, "sysroot/boot"));
+  const run = (...args: string[]) => enter(machine, first, ...args);
+  const probe = run("repo", "info");
+  if (/not permitted|permission denied/i.test(probe.stderr)) {
+    return ctx.skip("this container may not mount");
+  }
+  const objects = join(machine.repositoryPath, "objects");
+  const [object] = readdirSync(objects, { recursive: true, withFileTypes: true })
+    .filter((one) => one.isFile())
+    .map((one) => join(one.parentPath, one.name))
+    .filter((path) => readFileSync(path).includes("kernel"));
+  const content = readFileSync(object!);
+  writeFileSync(object!, Buffer.alloc(content.length));
+  expect(run("repo", "fsck")).toMatchObject({ status: 1 });
+  expect(readFileSync(object!).equals(content)).toBe(false);
+  expect(run("repo", "fsck", "--repair")).toMatchObject({
+    status: 0,
+    stdout: expect.stringContaining("repaired"),
+  });
+  expect(readFileSync(object!).equals(content)).toBe(true);
+
+  const digest = /sha256:[0-9a-f]{64}/.exec(run("image", "list", "--json").stdout)![0];
+  expect(run("image", "tag", `@${digest}`, "kept")).toMatchObject({ status: 0, stderr: "" });
+  expect(run("image", "untag", "kept")).toMatchObject({ status: 0, stderr: "" });
+  expect(run("repo", "gc")).toMatchObject({ status: 0, stderr: "" });
+});
+
 test("a /boot of its own is that, mounted read-only as bootc mounts it, whatever is in that of the root (bootc#2399, bootc#2440)", async (ctx) => {
   if (linux.geteuid() !== 0) return ctx.skip("not root: nothing can be mounted");
   using machine = new TestMachine("grub");

@@ -51,7 +51,10 @@ async function fsck(flags: FsckFlags): Promise<void> {
   if (flags.metadataOnly && flags.readData) {
     throw new UsageError("--metadata-only and --read-data exclude each other");
   }
-  using repository = await openRepositoryAt(flags.repo, { damagedMetadata: true });
+  using repository = await openRepositoryAt(flags.repo, {
+    write: flags.repair,
+    damagedMetadata: true,
+  });
   const report = await check(repository, flags);
   const wrong = allFindings(report).length;
   const repaired = flags.repair && wrong > 0 ? await repair(repository, report, flags) : undefined;
@@ -92,11 +95,14 @@ async function check(
 /** Repairs, and checks again what was wrong. */
 async function repair(opened: Repository, report: Report, flags: FsckFlags): Promise<Repaired> {
   const { repairImages } = await import("../oci/repair.ts");
+  const { deploymentSources } = await import("../deployment/image-sources.ts");
+  const { linux } = await import("../linux.ts");
   const found = allFindings(report);
   if (opened.metadataState === "damaged") await mend(opened);
-  using repository = await openRepositoryAt(flags.repo);
+  using repository = await openRepositoryAt(flags.repo, { write: true });
   const failures = await repairImages(repository, found, {
     open: (reference) => openTransport(reference, flags),
+    sources: deploymentSources(linux, repository.path),
     onStep: (what) => process.stderr.write(`repairing ${what}\n`),
   });
   const objects = new DigestSet(repository.hash);

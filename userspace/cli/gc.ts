@@ -34,7 +34,7 @@ async function gc(flags: GcFlags): Promise<void> {
   const { collectGarbage } = await import("../repository/gc.ts");
   const { settleRewrites } = await import("../oci/commit.ts");
   const path = repositoryPath(flags.repo);
-  using repository = await openRepositoryAt(flags.repo);
+  using repository = await openRepositoryAt(flags.repo, { write: !flags.dryRun });
   let result: GcResult;
   try {
     result = collectGarbage(repository, {

@@ -45,7 +45,7 @@ export function registerNames(image: Command, nameHelp: string): void {
 async function tag(image: string, name: string, flags: Flags): Promise<void> {
   const { tagImage } = await import("../oci/image.ts");
   const { openImageWithManifest } = await import("../oci/inspect.ts");
-  using repository = await openRepositoryAt(flags.repo);
+  using repository = await openRepositoryAt(flags.repo, { write: true });
   const { digest } = openImageWithManifest(repository, image).manifest;
   tagImage(repository, digest, name);
   process.stdout.write(`Tagged ${digest} as ${name}\n`);
@@ -53,7 +53,7 @@ async function tag(image: string, name: string, flags: Flags): Promise<void> {
 
 async function untag(name: string, flags: Flags): Promise<void> {
   const { resolveTag, untagImage } = await import("../oci/image.ts");
-  using repository = await openRepositoryAt(flags.repo);
+  using repository = await openRepositoryAt(flags.repo, { write: true });
   try {
     if (!untagImage(repository, name)) resolveTag(repository, name); // which says that there is none
   } catch (error) {
@@ -64,7 +64,7 @@ async function untag(name: string, flags: Flags): Promise<void> {
 
 async function remove(name: string, flags: Flags): Promise<void> {
   const { removeImage } = await import("../oci/remove.ts");
-  using repository = await openRepositoryAt(flags.repo);
+  using repository = await openRepositoryAt(flags.repo, { write: true });
   const removal = removeImage(repository, name, waiting(repositoryPath(flags.repo)));
   process.stdout.write(describe(removal, repository.path));
 }

@@ -71,7 +71,7 @@ async function pullImage(
     flags.platform === undefined ? currentPlatform() : parsePlatform(flags.platform),
   );
 
-  using repository = await openRepositoryAt(flags.repo);
+  using repository = await openRepositoryAt(flags.repo, { write: true });
   repository.requireWritable();
   const progress = process.stderr.isTTY ? terminalProgress() : undefined;
   const warnings: string[] = [];

@@ -68,7 +68,7 @@ export function registerImages(repo: Command): void {
 
 async function add(directory: string, name: string | undefined, flags: AddFlags): Promise<void> {
   const { addDirectory } = await import("../repository/add-image.ts");
-  using repository = await openRepositoryAt(flags.repo);
+  using repository = await openRepositoryAt(flags.repo, { write: true });
   let added: AddedImage;
   try {
     added = addDirectory(repository, directory, {
@@ -89,7 +89,7 @@ async function add(directory: string, name: string | undefined, flags: AddFlags)
 
 async function importFile(path: string, name: string | undefined, flags: Flags): Promise<void> {
   const { importImage } = await import("../repository/add-image.ts");
-  using repository = await openRepositoryAt(flags.repo);
+  using repository = await openRepositoryAt(flags.repo, { write: true });
   try {
     printDigest(repository, importImage(repository, await readInput(path), name));
   } catch (error) {

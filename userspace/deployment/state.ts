@@ -19,7 +19,7 @@ export function originName(id: string): string {
 }
 
 /** All state directories, sorted by id. */
-export function readStates({ linux, sysroot }: Host): StateDirectory[] {
+export function readStates({ linux, sysroot }: Pick<Host, "linux" | "sysroot">): StateDirectory[] {
   const ids = ifThere(() =>
     withDirectory(linux, sysroot, DEPLOY, (directory) =>
       linux.readdir(directory).flatMap(({ name, type }) => {

@@ -42,6 +42,8 @@ import { readBlob, sha256Digest } from "./transport.ts";
 export interface RepairOptions {
   /** Opens where an image came from. */
   readonly open: OpenTransport;
+  /** References to images, by the digests of their manifests, besides those that their tags are. */
+  readonly sources?: ReadonlyMap<string, readonly string[]>;
   /** Told what is being done, for people. */
   readonly onStep?: (what: string) => void;
   readonly progress?: LayerProgress;
@@ -58,7 +60,7 @@ const XATTR_MODES: readonly XattrMode[] = ["allowlist-only", "keep-user-xattrs"]
 
 /**
  * Repairs what a check has found, as far as it belongs to images or artifacts that have a tag, or to referrers of those.
- * Where something came from is what its tag says, if that is a reference; referrers came from where their subject did.
+ * Where something came from is what `sources` or its tag says, if that is a reference; referrers came from where their subject did.
  * Check again afterwards: only that tells what is whole now.
  */
 export async function repairImages(
@@ -67,10 +69,10 @@ export async function repairImages(
   options: RepairOptions,
 ): Promise<RepairFailure[]> {
   repository.requireWritable();
-  const images = findImages(repository).map(({ digest, tags, name }) => ({
+  const images = findImages(repository, options.sources).map(({ digest, sources, name }) => ({
     digest,
     name,
-    source: new Source(tags, digest, options.open),
+    source: new Source(sources, digest, options.open),
   }));
   // Images share layers: one that does not tell where it came from may be whole after another one is.
   images.sort((a, b) => Number(b.source.isKnown) - Number(a.source.isKnown));
@@ -121,25 +123,29 @@ function distrustDamaged(
 interface Named {
   /** Of the manifest. */
   readonly digest: string;
-  /** What tells where it came from. */
-  readonly tags: readonly string[];
+  /** What may tell where it came from. */
+  readonly sources: readonly string[];
   /** For people. */
   readonly name: string;
 }
 
 /** All that has a tag, and the referrers of all that, which have none. */
-function findImages(repository: Repository): Named[] {
+function findImages(repository: Repository, sources: RepairOptions["sources"]): Named[] {
   const tagged = tagsByManifest(repository);
   const images: Named[] = [...tagged].map(([digest, tags]) => ({
     digest,
-    tags,
+    sources: [...(sources?.get(digest) ?? []), ...tags],
     name: tags.join(", "),
   }));
   for (const subject of images) {
     for (const digest of listReferrers(repository, subject.digest)) {
       if (images.some((known) => known.digest === digest)) continue;
       // It is looked at in turn: a referrer can have referrers.
-      images.push({ digest, tags: subject.tags, name: `referrer ${digest} of ${subject.name}` });
+      images.push({
+        digest,
+        sources: subject.sources,
+        name: `referrer ${digest} of ${subject.name}`,
+      });
     }
   }
   return images;
