@@ -29,7 +29,14 @@ function plan(mounts: string, ...args: string[]) {
   const root = join(directory, "root");
   const script = `mount -t tmpfs none "$0" && ${mounts} || exit 77\nexec "$@"`;
   const command = [process.execPath, CFSBOOT, "install", "to-filesystem", root, "--dry-run"];
-  const options = ["--source-imgref", `oci:${directory}/layout:os`, "--root-mount-spec", "LABEL=x"];
+  const verity = "--allow-missing-verity"; // tmpfs has none
+  const options = [
+    "--source-imgref",
+    `oci:${directory}/layout:os`,
+    "--root-mount-spec",
+    "LABEL=x",
+    verity,
+  ];
   return spawnSync(
     "unshare",
     ["--mount", "sh", "-c", script, root, ...command, ...options, ...args],
