@@ -41,7 +41,7 @@ export interface KernelDirectory {
   readonly artifact: string;
   /** Its name. */
   readonly name: string;
-  /** Whether it has both files. */
+  /** Whether it has both files, with something in them. */
   readonly complete: boolean;
 }
 
@@ -58,7 +58,7 @@ export function listKernels(linux: Linux, place: BootPlace): KernelDirectory[] {
         const artifact = name === undefined ? undefined : artifactOf(name);
         if (artifact === undefined || entry.type !== DT_DIR) continue;
         const complete = withDirectory(linux, directory, name!, (kernel) =>
-          KERNEL_FILES.every((file) => exists(linux, kernel, file)),
+          KERNEL_FILES.every((file) => !isEmpty(linux, kernel, file)),
         );
         found.push({ artifact, name: name!, complete });
       }
@@ -235,6 +235,11 @@ function discardUnfinished(linux: Linux, parent: Fd): void {
     if (end < 0 || !/^\d*$/.test(name.slice(end + TEMPORARY.length))) continue;
     if (artifactOf(name.slice(0, end)) !== undefined) discard(linux, parent, name);
   }
+}
+
+/** Whether a file is not there or has nothing in it, as after a repair of a FAT file system. */
+function isEmpty(linux: Linux, directory: Fd, name: string): boolean {
+  return (ifThere(() => linux.statx(directory, name, 0).size) ?? 0) === 0;
 }
 
 function exists(linux: Linux, directory: Fd, name: string): boolean {
