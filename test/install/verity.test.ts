@@ -16,7 +16,7 @@ mount -t tmpfs none "$0" && mkdir "$0/efi" && mount -t tmpfs none "$0/efi" || ex
 `;
 
 test.for([{ more: [] }, { more: ["--dry-run"] }])(
-  "a root without fs-verity is refused before anything is fetched, with what to do (bootc#1805) $more",
+  "a root without fs-verity is refused before anything is fetched, with what to do: $more (bootc#1805)",
   ({ more }, ctx) => {
     const directory = mkdtempSync(join(tmpdir(), "cfsboot-install-"));
     try {
