@@ -96,6 +96,10 @@ describe("a menu that has lost what runs", () => {
       `write the entry of ${name} again: ${before[0]!.options}\n` +
         `write the boot menu: ${name}, ${before[1]!.id.slice(0, 12)}\n`,
     );
+    // an index is that which status has shown
+    expect(succeed(machine, "rollback", "0", "--dry-run", "--cmdline", cmdline)).toContain(
+      `write the boot menu: ${before[1]!.id.slice(0, 12)}, ${name}\n`,
+    );
     expect(files(machine)).toEqual(lost);
     expect(succeed(machine, "rollback", "booted", "--cmdline", cmdline)).toMatch(
       new RegExp(`^Mended: write the entry of ${name} again: .*\nNext boot: 0 ${name} .*booted`),

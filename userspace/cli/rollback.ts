@@ -1,5 +1,6 @@
 /** `cfsboot rollback` */
 import type { Command } from "commander";
+import type { Deployment, Machine } from "../../src/model/deployments.ts";
 import { addExamples } from "./example.ts";
 import {
   DEPLOYMENT_HELP,
@@ -55,11 +56,16 @@ export async function rollBack(
   const { tellRepair, warnOfHopeless } = await import("./mend.ts");
   const { print } = await import("./staging-decision.ts");
   const { seen } = observe(host, repository);
-  const repair = planRepair(host, repository, seen, (known) =>
-    name === undefined ? undefined : findDeployment(known, name),
-  );
+  const shown = understand(seen);
+  // an index is that of status, which does not know what will be there again
+  const find = (known: typeof shown) =>
+    name === undefined
+      ? undefined
+      : (known.deployments.find(({ id }) => id === indexed(shown, name)?.id) ??
+        findDeployment(known, name));
+  const repair = planRepair(host, repository, seen, find);
   const machine = understand(repair.seen);
-  const target = name === undefined ? undefined : findDeployment(machine, name);
+  const target = find(machine);
   const plan = triedAnew(planRollback(machine, target, flags.discardStaged));
   const first = machine.deployments.find(({ id }) => id === plan.menu[0]!.id)!;
   const why = repair.hopeless.get(first.id);
@@ -83,4 +89,9 @@ export async function rollBack(
   const now = understand(observe(host, repository).seen);
   print([`Next boot: ${deploymentText(now, now.deployments.find(({ id }) => id === first.id)!)}`]);
   await apply();
+}
+
+/** What has this index, if the name is one. */
+function indexed({ deployments }: Machine, name: string): Deployment | undefined {
+  return deployments.find((_, index) => `${index}` === name);
 }
