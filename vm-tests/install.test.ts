@@ -85,7 +85,6 @@ const LOOK = {
   root: "findmnt --noheadings --output OPTIONS /",
   cmdline: "cat /proc/cmdline",
   devices: "lsblk --noheadings --list --paths --output NAME,TYPE,FSTYPE",
-  status: "systemctl is-system-running --wait; systemctl --failed --no-legend --plain",
 };
 
 /** The partitions: name and size in MiB. */
