@@ -17,13 +17,14 @@ function run(command: string, args: readonly string[], statuses: readonly number
   throw new Error(`${command} ${args.join(" ")}: ${stdout}${stderr}`);
 }
 
-/** Hands a copy of the disk to `look`. */
-function withCopy<T>(disk: string, look: (copy: string) => T): T {
-  const scratch = mkdtempSync(join(CACHE, "copy-"));
+/** Hands a copy of a partition to `look`. */
+function withPart<T>(disk: string, { start, size }: DiskPartition, look: (image: string) => T): T {
+  const scratch = mkdtempSync(join(CACHE, "part-"));
   try {
-    const copy = join(scratch, "disk");
-    run("cp", ["--sparse=always", disk, copy]);
-    return look(copy);
+    const image = join(scratch, "part");
+    const part = [`skip=${start / MIB}`, `count=${size / MIB}`];
+    run("dd", [`if=${disk}`, `of=${image}`, "bs=1M", ...part, "conv=sparse", "status=none"]);
+    return look(image);
   } finally {
     rmSync(scratch, { recursive: true, force: true });
   }
@@ -34,9 +35,8 @@ function withCopy<T>(disk: string, look: (copy: string) => T): T {
  * replayed. A `?` before an id: fs-verity is not required.
  */
 export function damageOf(disk: string, root: DiskPartition, ids: readonly string[]): string[] {
-  return withCopy(disk, (copy) => {
-    const image = `${copy}?offset=${root.start}`;
-    run("debugfs", ["-w", "-R", "journal_run", image]);
+  return withPart(disk, root, (image) => {
+    run("e2fsck", ["-fy", "-E", "journal_only", image], [0, 1]);
     const ask = (command: string, path: string) =>
       run("debugfs", ["-R", `${command} ${quoted(path)}`, image]);
     return ids.flatMap((wanted) => {
@@ -78,11 +78,7 @@ const HARMLESS = [
 export function checkDisk(disk: string): void {
   const [esp, root] = partitionsOf(disk) as [DiskPartition, DiskPartition];
   run("e2fsck", ["-fn", `${disk}?offset=${root.start}`]);
-  const part = [`skip=${esp.start / MIB}`, `count=${esp.size / MIB}`];
-  const image = `${disk}.esp`;
-  run("dd", [`if=${disk}`, `of=${image}`, "bs=1M", ...part, "status=none"]);
-  const output = run("fsck.fat", ["-n", image], [0, 1]);
-  rmSync(image);
+  const output = withPart(disk, esp, (image) => run("fsck.fat", ["-n", image], [0, 1]));
   const errors = output.split("\n").filter((line) => !HARMLESS.some((is) => is.test(line)));
   if (errors.length > 0) throw new Error(`the ESP: ${output}`);
 }
