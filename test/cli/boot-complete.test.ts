@@ -33,7 +33,10 @@ async function updated(machine: TestMachine): Promise<string> {
 test("an update that came up is accepted, once", async () => {
   using machine = new TestMachine();
   await updated(machine);
-  machine.boot();
+  const id = machine.boot();
+  expect(succeed(machine, "boot-complete", "--dry-run")).toBe(
+    `count the boots of ${id.slice(0, 12)} no longer in ${join(machine.path, "esp")}\n`,
+  );
   expect(succeed(machine, "boot-complete")).toBe(
     "The machine has come up: its boots are counted no longer\n",
   );

@@ -243,6 +243,9 @@ test("usr-overlay makes /usr writable, once (bootc#1582)", (ctx) => {
   mkdirSync(join(machine.path, "sysroot/boot"));
   const { status, stdout, stderr } = enter(machine, "ab".repeat(32), "usr-overlay");
   if (/not permitted/.test(stderr)) return ctx.skip("this container may not mount");
+  expect(enter(machine, "ab".repeat(32), "usr-overlay", "--dry-run").stdout).toBe(
+    "mount a read/write overlayfs on /usr, until the next boot\n",
+  );
   expect({ status, stdout }).toEqual({
     status: 0,
     stdout:

@@ -1,7 +1,11 @@
 /** `cfsboot boot-complete` */
 import type { Command } from "commander";
 import { addExamples } from "./example.ts";
-import { type MachineFlags, machineOptions, withMachine } from "./machine.ts";
+import { dryRunOption, type MachineFlags, machineOptions, withMachine } from "./machine.ts";
+
+interface Flags extends MachineFlags {
+  readonly dryRun: boolean;
+}
 
 export function register(program: Command): void {
   const command = program
@@ -9,24 +13,29 @@ export function register(program: Command): void {
     .description(
       "the machine has come up: end the counting of its boots, and tell what became of the last update",
     )
+    .addOption(dryRunOption())
     .action(bootComplete);
   machineOptions(command);
   addExamples(command, "cfsboot boot-complete");
 }
 
-async function bootComplete(flags: MachineFlags): Promise<void> {
-  const { bless, isCounted } = await import("../deployment/bless.ts");
+async function bootComplete(flags: Flags): Promise<void> {
+  const { bless, blessSteps } = await import("../deployment/bless.ts");
   const { observe } = await import("../deployment/observe.ts");
   const { readUpdateRecord } = await import("../deployment/outcome.ts");
   const { understand } = await import("../../src/model/deployments.ts");
   const { updateTrouble } = await import("../../src/model/update-outcome.ts");
   const { HintedError } = await import("../../src/linux/hint.ts");
-  const counted = await withMachine(flags, "look", ({ host, live }) => {
-    const found = isCounted(host);
-    return found ? { live } : undefined;
-  });
-  if (counted?.live) await requireGood();
-  if (counted !== undefined) {
+  const { steps, live } = await withMachine(flags, "look", ({ host, live }) => ({
+    steps: blessSteps(host),
+    live,
+  }));
+  if (flags.dryRun) {
+    process.stdout.write(steps.map((step) => `${step}\n`).join(""));
+    return;
+  }
+  if (steps.length > 0) {
+    if (live) await requireGood();
     await withMachine(flags, "change", ({ host, repository }) => bless(host, repository));
   }
   const { trouble, name } = await withMachine(flags, "look", ({ host, repository }) => {
@@ -34,7 +43,7 @@ async function bootComplete(flags: MachineFlags): Promise<void> {
     const found = updateTrouble(readUpdateRecord(host), machine, host.bootId);
     return { trouble: found, name: host.running?.id.slice(0, 12) };
   });
-  if (counted !== undefined) {
+  if (steps.length > 0) {
     const text =
       trouble === undefined
         ? "The machine has come up: its boots are counted no longer"

@@ -15,15 +15,29 @@ import { bringInStep, placesBehind } from "./in-step.ts";
 import { observe, sorted } from "./observe.ts";
 
 /**
- * Whether there is anything to do once the machine has come up: the running deployment is counted, or GRUB has counted a
- * boot that was none of what it counts, or boot partitions differ. Writes nothing.
+ * What there is to do once the machine has come up, in words: the running deployment is counted, or GRUB has counted a boot
+ * that was none of what it counts, or boot partitions differ. Writes nothing.
  */
-export function isCounted(host: Host): boolean {
-  if (host.running === undefined) return false;
+export function blessSteps(host: Host): string[] {
+  if (host.running === undefined) return [];
   const { id } = host.running;
-  if (host.loader === "grub") return grubChange(host, id) !== undefined;
-  const counted = host.places.some((place) => countedEntries(host, place, id).length > 0);
-  return counted || placesBehind(host).length > 0;
+  const name = id.slice(0, 12);
+  if (host.loader === "grub") {
+    const change = grubChange(host, id);
+    if (change === undefined) return [];
+    return change === "settle"
+      ? ["let the boot menu begin with what GRUB has fallen back to"]
+      : [`note in GRUB's environment block that ${name} has come up`];
+  }
+  const [first] = host.places;
+  return [
+    ...host.places
+      .filter((place) => countedEntries(host, place, id).length > 0)
+      .map(({ path }) => `count the boots of ${name} no longer in ${path}`),
+    ...placesBehind(host).map(
+      ({ path }) => `give ${path} the menu and the kernels of ${first.path}`,
+    ),
+  ];
 }
 
 /**

@@ -36,14 +36,19 @@ function mountOn(linux: Linux, path: string): MountInfo | undefined {
   return mountAt(parseMountInfo(bytes), fromText(path));
 }
 
+/** Throws if there is an overlay on the directory. */
+export function requireNoOverlay(linux: Linux, path = "/usr"): void {
+  if (mountOn(linux, path)?.type === "overlay") {
+    throw new Error(`an overlay is already mounted on ${path}`);
+  }
+}
+
 /**
  * Mounts it. `readOnly`: who has a mount namespace of his own can make it writable there. Throws if there is an overlay on
  * the directory already.
  */
 export function mountUsrOverlay(linux: Linux, readOnly: boolean, path = "/usr"): void {
-  if (mountOn(linux, path)?.type === "overlay") {
-    throw new Error(`an overlay is already mounted on ${path}`);
-  }
+  requireNoOverlay(linux, path);
   const temporary = new TemporaryMounts(linux);
   const open: Fd[] = [];
   const keep = (fd: Fd) => {
