@@ -83,23 +83,26 @@ class Layout implements Transport {
     this.#files.close();
   }
 
-  /** By tag, or the only image there is; else the whole index, to choose from by platform. */
+  /** By tag, or the only image there is; else the whole index, to choose from by platform, where it has any. */
   async root(): Promise<ManifestBytes> {
     const tag = this.#tag;
     const bytes = await this.#files.read("index.json", MAX_MANIFEST);
     const path = this.#files.name("index.json");
     const { manifests } = parseIndex(bytes, path);
+    const tags = manifests.flatMap(({ annotations }) => annotations[TAG_ANNOTATION] ?? []);
+    const there = tags.slice(0, 10).join(", ");
     if (tag === undefined) {
       if (manifests.length === 1) return this.manifest(manifests[0]!);
+      if (tags.length > 0 && manifests.every(({ platform }) => platform === undefined))
+        throw new Error(`${path}: has several images, expected one of the tags ${there}`);
       return { bytes, mediaType: MEDIA_TYPES.index, digest: sha256Digest(bytes) };
     }
     const tagged = manifests.filter(({ annotations }) => annotations[TAG_ANNOTATION] === tag);
     if (tagged.length === 1) return this.manifest(tagged[0]!);
-    const tags = manifests.flatMap(({ annotations }) => annotations[TAG_ANNOTATION] ?? []);
     throw new Error(
       tagged.length > 1
         ? `${path}: has the tag ${JSON.stringify(tag)} ${tagged.length} times`
-        : `${path}: no tag ${JSON.stringify(tag)}; there ${tags.length === 0 ? "are none" : `is ${tags.slice(0, 10).join(", ")}`}`,
+        : `${path}: no tag ${JSON.stringify(tag)}; there ${tags.length === 0 ? "are none" : `is ${there}`}`,
     );
   }
 
