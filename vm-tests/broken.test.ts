@@ -64,32 +64,32 @@ test.for(["systemd", "grub"] as const)(
 
     machine.publish("3", [release("3"), ...useless]);
     const second = await machine.boot({ ...look, upgrade: "cfsboot upgrade", staged: STATUS });
-    expect.soft(answer(second, "release")).toMatch("No such file");
-    expect.soft(answer(second, "told")).toMatch("did not come up, tried 3 times");
-    expect.soft(answer(second, "judged")).toMatch("cfsboot-boot-complete.service");
-    expect.soft(slots(statusOf(second))).toBe("booted rollback");
+    expect(answer(second, "release")).toMatch("No such file");
+    expect(answer(second, "told")).toMatch("did not come up, tried 3 times");
+    expect(answer(second, "judged")).toMatch("cfsboot-boot-complete.service");
+    expect(slots(statusOf(second))).toBe("booted rollback");
     if (loader === "systemd") {
-      expect.soft(answer(second, "judged")).toMatch("bootc_debian-13-1+0-3.conf");
+      expect(answer(second, "judged")).toMatch("bootc_debian-13-1+0-3.conf");
     }
     expectDone(second, "upgrade");
-    expect.soft(slots(statusOf(second, "staged"))).toBe("staged booted");
+    expect(slots(statusOf(second, "staged"))).toBe("staged booted");
 
     for (const left of [2, 1, 0]) {
       const attempt = await machine.boot(look);
-      expect.soft(answer(attempt, "release")).toBe("3");
-      expect.soft(statusOf(attempt).cfsboot.deployments).toMatchObject([
+      expect(answer(attempt, "release")).toBe("3");
+      expect(statusOf(attempt).cfsboot.deployments).toMatchObject([
         { slot: "booted", tries: { left, done: 3 - left } },
         { slot: "rollback", tries: null },
       ]);
-      expect.soft(answer(attempt, "judged")).toMatch("broken.service");
-      expect.soft(answer(attempt, "judged")).toMatch("cfsboot-boot-complete.service");
+      expect(answer(attempt, "judged")).toMatch("broken.service");
+      expect(answer(attempt, "judged")).toMatch("cfsboot-boot-complete.service");
     }
 
     const last = await machine.boot(look);
-    expect.soft(answer(last, "release")).toMatch("No such file");
-    expect.soft(answer(last, "told")).toMatch("did not come up, tried 3 times");
-    expect.soft(answer(last, "judged")).toMatch("cfsboot-boot-complete.service");
+    expect(answer(last, "release")).toMatch("No such file");
+    expect(answer(last, "told")).toMatch("did not come up, tried 3 times");
+    expect(answer(last, "judged")).toMatch("cfsboot-boot-complete.service");
     const broken = statusOf(second, "staged").cfsboot.deployments[0]?.id;
-    expect.soft(statusOf(last).cfsboot.trouble?.id).toBe(broken);
+    expect(statusOf(last).cfsboot.trouble?.id).toBe(broken);
   },
 );

@@ -57,14 +57,14 @@ export const slots = (status: HostStatus) =>
 export function expectDone(booted: Booted, ...names: string[]): void {
   for (const name of names) {
     const { status, output } = booted.answers[name]!;
-    expect.soft(status, `${name}: ${output}`).toBe(0);
+    expect(status, `${name}: ${output}`).toBe(0);
   }
 }
 
 export function expectRefused(booted: Booted, name: string, why: RegExp): void {
   const { status, output } = booted.answers[name]!;
-  expect.soft(status, `${name}: ${output}`).toBe(1);
-  expect.soft(output).toMatch(why);
+  expect(status, `${name}: ${output}`).toBe(1);
+  expect(output).toMatch(why);
 }
 
 /** Where the repository keeps this content. */
