@@ -78,10 +78,12 @@ test.for(["systemd", "grub"] as const)(
     for (const left of [2, 1, 0]) {
       const attempt = await machine.boot(look);
       expect(answer(attempt, "release")).toBe("3");
-      expect(statusOf(attempt).cfsboot.deployments).toMatchObject([
-        { slot: "booted", tries: { left, done: 3 - left } },
-        { slot: "rollback", tries: null },
-      ]);
+      const booted = { slot: "booted", tries: { left, done: 3 - left } };
+      const rollback = { slot: "rollback", tries: null };
+      // one without tries left comes after the others
+      expect(statusOf(attempt).cfsboot.deployments).toMatchObject(
+        left > 0 ? [booted, rollback] : [rollback, booted],
+      );
       expect(answer(attempt, "judged")).toMatch("broken.service");
       expect(answer(attempt, "judged")).toMatch("cfsboot-boot-complete.service");
     }
