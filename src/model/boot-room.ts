@@ -7,6 +7,9 @@ import { artifactName } from "./menu-entry.ts";
 import { PlanError } from "./menu-plan.ts";
 import { megabytes } from "./size-text.ts";
 
+/** What a boot menu and a directory take besides the kernel, in bytes. */
+export const MENU_SIZE = 1 << 20;
+
 /** One boot partition, sizes in bytes. */
 export interface BootRoom {
   readonly path: string;

@@ -1,12 +1,12 @@
 /** Kernels in directories without the prefix, which early releases of bootc have written. */
+
 import { withDirectory } from "../../src/linux/directories.ts";
+import { freeSpace } from "../../src/linux/free-space.ts";
 import type { Linux } from "../../src/linux/linux.ts";
+import { MENU_SIZE } from "../../src/model/boot-room.ts";
 import { artifactName } from "../../src/model/menu-entry.ts";
 import type { BootPlace } from "./boot-place.ts";
 import { KERNEL_FILES, kernelAt, listKernels, measureKernel, writeKernel } from "./kernels.ts";
-
-/** What must be left over for a new menu, in bytes. */
-const RESERVE = 1 << 20;
 
 /**
  * Makes sure that a place has the kernel under the name of today, by a copy: between two names of one directory entries would
@@ -24,8 +24,8 @@ export function copyLegacyKernel(linux: Linux, place: BootPlace, artifact: strin
       return true;
     }
   }
-  const { available, blockSize } = linux.fstatfs(place.directory);
-  if (sizes.vmlinuz + sizes.initrd + RESERVE > available * blockSize) return false;
+  const needed = sizes.vmlinuz + sizes.initrd + MENU_SIZE;
+  if (needed > freeSpace(linux, place.directory)) return false;
   writeKernel(linux, place, artifact, source, digest);
   return true;
 }

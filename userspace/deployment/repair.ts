@@ -6,7 +6,9 @@
  * menu that it had, or the new one with all kernels that it names.
  */
 import { newBlsEntry, setBlsSortKey } from "../../src/formats/bls-entry.ts";
+import { freeSpace } from "../../src/linux/free-space.ts";
 import { HintedError } from "../../src/linux/hint.ts";
+import { MENU_SIZE } from "../../src/model/boot-room.ts";
 import {
   type Deployment,
   type Machine,
@@ -28,9 +30,6 @@ import { type BootableKernel, kernelOf, labelOf, readImageTree } from "./image-f
 import { optionsAgain } from "./lost-options.ts";
 import { readUpdateRecord } from "./outcome.ts";
 import { placesFor } from "./stage.ts";
-
-/** What a boot partition needs besides kernels, in bytes. */
-const MENU_SIZE = 1 << 20;
 
 /** What is lost, as far as a look at the directories tells. */
 export interface Losses {
@@ -209,10 +208,7 @@ function entryAgain(host: Host, repository: Repository, seen: Observation, id: s
 /** What is free, in bytes. */
 function roomOf({ linux, places }: Host): Map<BootPlace, number> {
   return new Map(
-    places.map((place) => {
-      const { available, blockSize } = linux.fstatfs(place.directory);
-      return [place, available * blockSize - MENU_SIZE];
-    }),
+    places.map((place) => [place, freeSpace(linux, place.directory) - MENU_SIZE] as const),
   );
 }
 

@@ -1,17 +1,15 @@
 /** Room on the disk and the boot partitions, looked at before anything is written there. */
 import { AT_EMPTY_PATH } from "../../src/linux/constants.ts";
+import { freeSpace } from "../../src/linux/free-space.ts";
 import { HintedError } from "../../src/linux/hint.ts";
 import type { Fd, Linux } from "../../src/linux/linux.ts";
-import { type BootRoom, freedKernels, planRoom } from "../../src/model/boot-room.ts";
+import { type BootRoom, freedKernels, MENU_SIZE, planRoom } from "../../src/model/boot-room.ts";
 import type { Deployment, Machine } from "../../src/model/deployments.ts";
 import { megabytes } from "../../src/model/size-text.ts";
 import { kernelSizes, removeKernel } from "../bootloader/kernels.ts";
 import { changeMenu } from "./change.ts";
 import type { Host } from "./host.ts";
 import type { StagePlan } from "./stage.ts";
-
-/** What a boot menu and a directory take besides the kernel, in bytes. */
-const MENU_SIZE = 1 << 20;
 
 type NewKernel = Pick<StagePlan, "kernel" | "artifact" | "missing">;
 
@@ -22,7 +20,6 @@ export function planBootRoom(
   { kernel, artifact, missing }: NewKernel,
 ): readonly Deployment[] {
   const rooms = places.map((place): BootRoom => {
-    const { available, blockSize } = linux.fstatfs(place.directory);
     const kernels = kernelSizes(linux, place);
     // what no entry boots is removed before
     const left = machine.leftovers.artifacts.reduce(
@@ -32,7 +29,7 @@ export function planBootRoom(
     return {
       path: place.path,
       onRoot: isSameFileSystem(linux, sysroot, place.directory),
-      free: available * blockSize + left,
+      free: freeSpace(linux, place.directory) + left,
       needed: MENU_SIZE + (missing.includes(place) ? kernel.size : 0),
       kernels,
     };
@@ -68,8 +65,7 @@ export function makeBootRoom(
  */
 export function requireRoom(host: Host, { bytes }: { readonly bytes: number }): void {
   const { linux, sysroot } = host;
-  const { available, blockSize } = linux.fstatfs(sysroot);
-  const free = available * blockSize;
+  const free = freeSpace(linux, sysroot);
   const kernel = bytes === 0 ? 0 : kernelOnRoot(host);
   if (bytes + kernel <= free) return;
   const boot = kernel === 0 ? "" : ` ${megabytes(kernel)} for its kernel and the boot menu;`;

@@ -1,6 +1,7 @@
 /** Whether what is to be installed fits, decided before it is written. */
 import { lstatSync, readdirSync } from "node:fs";
 import { join } from "node:path";
+import { freeSpace } from "../../src/linux/free-space.ts";
 import { HintedError } from "../../src/linux/hint.ts";
 import type { Fd, Linux } from "../../src/linux/linux.ts";
 import type { Partition } from "../../src/model/disk-layout.ts";
@@ -70,7 +71,7 @@ export function requireDiskRoom(plan: DiskPlan, bytes: number): void {
 
 /** The same of a directory in which the root is. */
 export function requireRootRoom(linux: Linux, root: Fd, bytes: number, room: Room): void {
-  requireLayers(bytes, room, freeOn(linux, root));
+  requireLayers(bytes, room, freeSpace(linux, root));
 }
 
 function requireLayers(bytes: number, room: Room, free: number): void {
@@ -88,7 +89,7 @@ export function requireKernelRoom(
   room: Room,
   force: boolean,
 ): void {
-  const free = room.size ?? freeOn(linux, directory);
+  const free = room.size ?? freeSpace(linux, directory);
   const what = `kernel and initramfs have ${megabytes(size)}`;
   if (size + BESIDE_KERNELS > free) throw tooSmall(room, what, free);
   if (force || 2 * size + BESIDE_KERNELS <= free) return;
@@ -97,9 +98,4 @@ export function requireKernelRoom(
 
 function tooSmall({ name, hint }: Room, what: string, free: number): HintedError {
   return new HintedError(`not enough room on ${name}: ${what}; ${megabytes(free)} are free`, hint);
-}
-
-function freeOn(linux: Linux, directory: Fd): number {
-  const { available, blockSize } = linux.fstatfs(directory);
-  return available * blockSize;
 }
