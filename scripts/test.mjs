@@ -2,7 +2,7 @@
  * All checks and tests, one after the other: `npm test`.
  *
  * Every step runs, also after a failure. The closing line counts what passed, failed and was skipped; before it
- * stands why each skipped test was skipped. Exit status 0 only when nothing failed.
+ * stands why each skipped test was skipped, and what failed in the failed ones. Exit status 0 only when nothing failed.
  *
  *   node scripts/test.mjs [--no-vm]
  */
@@ -18,7 +18,7 @@ if (unknown.length > 0) {
   process.exit(2);
 }
 
-const total = { passed: 0, failed: 0, skipped: 0, reasons: [] };
+const total = { passed: 0, failed: 0, skipped: 0, failures: [], reasons: [] };
 const scratch = mkdtempSync(join(tmpdir(), "cfsboot-test-"));
 
 function run(command, argv, env = {}) {
@@ -38,7 +38,10 @@ function run(command, argv, env = {}) {
 /** A check counts as one test. */
 function check(command, argv) {
   if (run(command, argv)) total.passed++;
-  else total.failed++;
+  else {
+    total.failed++;
+    total.failures.push({ test: [command, ...argv].join(" "), error: "see its output above" });
+  }
 }
 
 function vitest(name, argv) {
@@ -48,17 +51,21 @@ function vitest(name, argv) {
     ["run", "--reporter=default", "--reporter=./scripts/summary-reporter.mjs", ...argv],
     { CFSBOOT_TEST_SUMMARY: file },
   );
-  let summary = { passed: 0, failed: 0, skipped: 0, reasons: [] };
+  let summary = { passed: 0, failed: 0, skipped: 0, failures: [], reasons: [] };
   try {
     summary = JSON.parse(readFileSync(file, "utf8"));
   } catch {
     console.error(`test: ${name}: the test runner left no summary`);
   }
   // whatever made the runner fail is a failure, even where no test did
-  if (!ok && summary.failed === 0) summary.failed = 1;
+  if (!ok && summary.failed === 0) {
+    summary.failed = 1;
+    summary.failures.push({ test: name, error: "the test runner failed: see its output above" });
+  }
   total.passed += summary.passed;
   total.failed += summary.failed;
   total.skipped += summary.skipped;
+  total.failures.push(...summary.failures);
   total.reasons.push(...summary.reasons);
 }
 
@@ -76,5 +83,7 @@ try {
 
 console.log("");
 for (const { test, reason } of total.reasons) console.log(`skipped: ${test}: ${reason}`);
+for (const { test, error } of total.failures)
+  console.log(`failed: ${test}: ${error.replaceAll("\n", "\n  ")}`);
 console.log(`${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped`);
 process.exitCode = total.failed === 0 ? 0 : 1;
