@@ -172,9 +172,18 @@ export function formatPlatform({ os, architecture, variant }: ImagePlatform): st
   return [os, architecture, ...(variant === undefined ? [] : [variant])].join("/");
 }
 
+/** The annotation of a descriptor in an image layout's index that is its tag. */
+export const TAG_ANNOTATION = "org.opencontainers.image.ref.name";
+
+/** The tags of the images in an index, for a message: the first of them, if they are many. */
+export function tagsOf(manifests: readonly Descriptor[]): string {
+  const tags = manifests.flatMap(({ annotations }) => annotations[TAG_ANNOTATION] ?? []);
+  return tags.slice(0, 10).join(", ");
+}
+
 /**
  * The image for a platform: of its own variant, which is the architecture's first one where none is stated.
- * The only image of an index that states no platform is the one for every platform.
+ * The only image of an index that states no platform is the one for every platform; of several, tags tell them apart.
  */
 export function chooseManifest(index: ImageIndex, platform: ImagePlatform): Descriptor {
   const { manifests } = index;
@@ -184,6 +193,9 @@ export function chooseManifest(index: ImageIndex, platform: ImagePlatform): Desc
     (candidate) => candidate.platform !== undefined && samePlatform(candidate.platform, platform),
   );
   if (chosen !== undefined) return chosen;
+  const tags = tagsOf(manifests);
+  if (tags !== "" && manifests.every((candidate) => candidate.platform === undefined))
+    throw new Error(`several images, expected one of the tags ${tags}`);
   const names = manifests.map((m) =>
     m.platform === undefined ? "any" : formatPlatform(m.platform),
   );

@@ -2,7 +2,7 @@
 import { mkdirSync } from "node:fs";
 import { fromText, toBytes } from "../../src/formats/bytestring.ts";
 import { parseJson } from "../../src/formats/json-document.ts";
-import { MAX_MANIFEST, MEDIA_TYPES, parseIndex } from "../../src/formats/oci.ts";
+import { MAX_MANIFEST, MEDIA_TYPES, parseIndex, TAG_ANNOTATION } from "../../src/formats/oci.ts";
 import {
   AT_FDCWD,
   AT_SYMLINK_NOFOLLOW,
@@ -19,7 +19,6 @@ import type { Destination, OutgoingBlob, OutgoingManifest } from "./destination.
 import type { LayoutReference } from "./reference.ts";
 import { type BlobDescriptor, verified } from "./transport.ts";
 
-const TAG_ANNOTATION = "org.opencontainers.image.ref.name";
 const LAYOUT_FILE = "oci-layout";
 const INDEX_FILE = "index.json";
 const BLOBS = "blobs/sha256";

@@ -2,7 +2,13 @@
 import { createReadStream } from "node:fs";
 import { open } from "node:fs/promises";
 import { join } from "node:path";
-import { MAX_MANIFEST, MEDIA_TYPES, parseIndex } from "../../src/formats/oci.ts";
+import {
+  MAX_MANIFEST,
+  MEDIA_TYPES,
+  parseIndex,
+  TAG_ANNOTATION,
+  tagsOf,
+} from "../../src/formats/oci.ts";
 import { openArchive } from "./archive.ts";
 import type { LayoutArchiveReference, LayoutReference } from "./reference.ts";
 import {
@@ -13,7 +19,6 @@ import {
   type Transport,
 } from "./transport.ts";
 
-const TAG_ANNOTATION = "org.opencontainers.image.ref.name";
 const READ_SIZE = 256 * 1024;
 
 /** The files of a layout, wherever they are. Paths are relative, with slashes. */
@@ -83,26 +88,23 @@ class Layout implements Transport {
     this.#files.close();
   }
 
-  /** By tag, or the only image there is; else the whole index, to choose from by platform, where it has any. */
+  /** By tag, or the only image there is; else the whole index, to choose from by platform. */
   async root(): Promise<ManifestBytes> {
     const tag = this.#tag;
     const bytes = await this.#files.read("index.json", MAX_MANIFEST);
     const path = this.#files.name("index.json");
     const { manifests } = parseIndex(bytes, path);
-    const tags = manifests.flatMap(({ annotations }) => annotations[TAG_ANNOTATION] ?? []);
-    const there = tags.slice(0, 10).join(", ");
     if (tag === undefined) {
       if (manifests.length === 1) return this.manifest(manifests[0]!);
-      if (tags.length > 0 && manifests.every(({ platform }) => platform === undefined))
-        throw new Error(`${path}: has several images, expected one of the tags ${there}`);
       return { bytes, mediaType: MEDIA_TYPES.index, digest: sha256Digest(bytes) };
     }
     const tagged = manifests.filter(({ annotations }) => annotations[TAG_ANNOTATION] === tag);
     if (tagged.length === 1) return this.manifest(tagged[0]!);
+    const tags = tagsOf(manifests);
     throw new Error(
       tagged.length > 1
         ? `${path}: has the tag ${JSON.stringify(tag)} ${tagged.length} times`
-        : `${path}: no tag ${JSON.stringify(tag)}; there ${tags.length === 0 ? "are none" : `is ${there}`}`,
+        : `${path}: no tag ${JSON.stringify(tag)}; there ${tags === "" ? "are none" : `is ${tags}`}`,
     );
   }
 
