@@ -34,9 +34,18 @@ const FORMATS: readonly Format[] = [
   program("lzma", "xz-utils", [0x5d, 0x00, 0x00]),
 ];
 
+function formatOf(data: Uint8Array): Format | undefined {
+  return FORMATS.find(({ magic }) => magic.every((byte, i) => data[i] === byte));
+}
+
+/** Whether data begins as `unpack` takes it. */
+export function isCompressed(data: Uint8Array): boolean {
+  return formatOf(data) !== undefined;
+}
+
 /** The data; each piece is only good until the next one. Zeros may follow what is compressed. */
 export function unpack(data: Uint8Array): Iterable<Uint8Array> {
-  const format = FORMATS.find(({ magic }) => magic.every((byte, i) => data[i] === byte));
+  const format = formatOf(data);
   if (format === undefined) {
     const start = Buffer.from(data.subarray(0, 4)).toString("hex");
     throw new Error(`compressed in an unknown way: it begins with ${start}`);
@@ -58,12 +67,26 @@ function* naming(name: string, unpack: Format["unpack"], data: Uint8Array): Gene
   }
 }
 
+/** What node:zlib returns if it is told to give `info`. */
+interface WithInfo {
+  readonly buffer: Uint8Array;
+  readonly engine: { readonly bytesWritten: number };
+}
+
+/** node:zlib ignores what follows. */
+function requireZeros(data: Uint8Array, end: number): void {
+  if (endOf(data) > end) throw new Error(`something else follows its ${end} bytes`);
+}
+
 function* unpackGzip(data: Uint8Array): Generator<Uint8Array> {
   let whole: Uint8Array | undefined;
   try {
     // whether it is cut off is seen by what is in it
     const finishFlush = constants.Z_SYNC_FLUSH;
-    whole = gunzipSync(data, { maxOutputLength: MAX_WHOLE, finishFlush });
+    const options = { maxOutputLength: MAX_WHOLE, finishFlush, info: true };
+    const { buffer, engine } = gunzipSync(data, options) as unknown as WithInfo;
+    requireZeros(data, engine.bytesWritten);
+    whole = buffer;
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "ERR_BUFFER_TOO_LARGE") throw error;
   }

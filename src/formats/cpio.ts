@@ -37,7 +37,7 @@ const S_IFMT = 0o170000;
 const S_IFLNK = 0o120000;
 
 export interface CpioEntry {
-  /** Offset of its header, in bytes from the start of the first archive. */
+  /** Offset of its header, in bytes from the start of what archives are in. */
   readonly offset: number;
   /** As in the archive: relative or absolute, perhaps with `./`. */
   readonly name: ByteString;
@@ -62,8 +62,8 @@ type State =
 export class CpioScanner {
   readonly #onEntry: (entry: CpioEntry) => void;
   #state: State = "start";
-  /** How much has been taken. */
-  #offset = 0;
+  /** Where what comes next is. */
+  #offset: number;
   /** The header, name or target that is being collected. */
   readonly #part = new Uint8Array(MAX_PATH + ALIGNMENT);
   #have = 0;
@@ -73,8 +73,10 @@ export class CpioScanner {
   #name = "" as ByteString;
   #seen = false;
 
-  constructor(onEntry: (entry: CpioEntry) => void) {
+  /** `offset`: where the data begins in the whole of it, in bytes; headers are aligned in that. */
+  constructor(onEntry: (entry: CpioEntry) => void, offset = 0) {
     this.#onEntry = onEntry;
+    this.#offset = offset;
   }
 
   /**

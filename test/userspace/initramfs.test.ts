@@ -52,6 +52,27 @@ describe.each(FORMATS)("compression: %s", (name, compress) => {
     expect(readInitramfs(data)).toEqual(EXPECTED);
   });
 
+  test("what follows as it is, or compressed behind that, is unpacked, too", (ctx) => {
+    if (compress === undefined) return ctx.skip(`no program for ${name}`);
+    const more = cpio([{ name: "lib/modules/6.1/kernel/drivers/block/loop.ko", data: "l" }]);
+    const compressed = compress(MAIN);
+    // programs want nothing behind what they read, but as much as aligns the next header
+    const gap = Buffer.alloc(-compressed.length & 3);
+    if (name === "lzma" && gap.length > 0) return ctx.skip("lzma takes no padding");
+    // lz4's end is a block of no size
+    const end = name === "lz4" ? Buffer.alloc(4) : Buffer.alloc(0);
+    const modules = new Map([...EXPECTED.modules, ["6.1", new Set(["loop"])]]);
+    const data = Buffer.concat([compressed, gap, end, more, Buffer.alloc(512)]);
+    expect(readInitramfs(data)).toEqual({ ...EXPECTED, modules });
+    const first = Buffer.concat([compress(more), Buffer.alloc(8)]);
+    const aligned = first.subarray(0, first.length & ~3);
+    if (name === "lzma") return;
+    expect(readInitramfs(Buffer.concat([aligned, MICROCODE, compressed]))).toEqual({
+      ...EXPECTED,
+      modules,
+    });
+  });
+
   test("an initramfs that is cut off is refused", (ctx) => {
     if (compress === undefined) return ctx.skip(`no program for ${name}`);
     // so that it is not cut in what a format has at its end
@@ -86,6 +107,12 @@ test.each<[string, Uint8Array, RegExp]>([
   ["zeros", Buffer.alloc(4096), /there is no archive in it/],
   ["text", Buffer.from("initramfs"), /^offset 0$/],
   ["gzip of text", gzipSync("initramfs"), /^offset 0$/],
+  ["text behind gzip", Buffer.concat([gzipSync(MAIN), Buffer.from("text")]), /^offset 0$/],
+  [
+    "an archive behind gzip where no header can be",
+    Buffer.concat([gzipSync(MAIN), Buffer.alloc(1 + (-gzipSync(MAIN).length & 3)), MICROCODE]),
+    /^offset 0$/,
+  ],
   [
     "a broken second archive",
     Buffer.concat([MICROCODE, Buffer.from("0707xx".padEnd(200, "0"))]),
