@@ -78,7 +78,9 @@ async function toMounted(
   inherited: string | undefined,
 ): Promise<void> {
   const { readInstallConfig } = await import("../install/settings.ts");
-  const { planMounted, describeMounted, installMounted } = await import("../install/mounted.ts");
+  const { planMounted, describeMounted } = await import("../install/mounted-plan.ts");
+  const { installMounted } = await import("../install/mounted.ts");
+  const { Interruption } = await import("../install/interruption.ts");
   const config = readInstallConfig(platformOf(flags).architecture);
   const { esp, bootMountSpec, allowMissingVerity } = flags;
   const { linux } = await import("../linux.ts");
@@ -96,6 +98,8 @@ async function toMounted(
     const { rootFileSystem } = plan;
     const wanted = { ...request, firmware, bootLoader, kargs, rootFileSystem };
     const finish = flags.skipFinalize !== true;
-    report(await installMounted(linux, plan, wanted, finish, steps(flags)), `into ${plan.root}`);
+    using interruption = new Interruption();
+    const stoppable = interruption.stops(wanted);
+    report(await installMounted(linux, plan, stoppable, finish, steps(flags)), `into ${plan.root}`);
   });
 }

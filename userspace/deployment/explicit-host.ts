@@ -14,6 +14,8 @@ export interface HostDirectories {
   readonly sysroot: string;
   /** What the boot loader reads, one for each disk; none: `boot` of the physical root. */
   readonly boot: readonly string[];
+  /** Whether GRUB's `boot` is a file system of its own; absent: if it is not that of the physical root. */
+  readonly separateBoot?: boolean;
   /** What is `/run/composefs` there; absent if no system runs. */
   readonly run: string | undefined;
   readonly loader: Loader;
@@ -42,7 +44,9 @@ export function openExplicitHost(linux: Linux, where: HostDirectories): Host & D
     const { sysroot, boot, loader, cmdline } = where;
     const inside = `${sysroot}/boot`;
     const place = (path: string): BootPlace =>
-      loader === "grub" ? grubPlace(open(path), path, path !== inside) : espPlace(open(path), path);
+      loader === "grub"
+        ? grubPlace(open(path), path, where.separateBoot ?? path !== inside)
+        : espPlace(open(path), path);
     const [first = inside, ...more] = boot;
     const running = where.running === undefined ? undefined : parseRunning(where.running);
     const host: Host = {
