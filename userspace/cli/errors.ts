@@ -62,6 +62,16 @@ export function isForbidden(error: unknown): boolean {
   });
 }
 
+/** What the program ends with because of an error, if that says it. */
+export function exitStatusOf(error: unknown): number | undefined {
+  for (const link of chain(error)) {
+    if (link instanceof Error && "exitStatus" in link && typeof link.exitStatus === "number") {
+      return link.exitStatus;
+    }
+  }
+  return undefined;
+}
+
 function chain(error: unknown): unknown[] {
   const links: unknown[] = [];
   for (let link = error; link !== undefined && links.length < MAX_CAUSES; ) {

@@ -97,7 +97,7 @@ export function argument<T>(parse: (text: string) => T): (text: string) => T {
 }
 
 /** What a plan needs to know; `kargs` are added to those that it makes. */
-export type Request = Omit<Wanted, "bootLoader" | "kargs" | "rootFileSystem" | "firmware">;
+export type Request = Omit<Wanted, "bootLoader" | "kargs" | "rootFileSystem" | "firmware" | "goOn">;
 
 /** Looks the image up, and calls `use` with what shall be installed. */
 export async function withImage<T>(

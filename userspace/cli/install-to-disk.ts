@@ -110,7 +110,7 @@ async function toDisk(path: string, flags: Flags): Promise<void> {
   const disk = await diskAt(path, flags);
   if (disk.offline) {
     const { runAsRoot } = await import("../install/user-namespace.ts");
-    const status = runAsRoot(process.geteuid?.() ?? 0);
+    const status = await runAsRoot(process.geteuid?.() ?? 0);
     if (status !== undefined) process.exit(status); // it has said everything
   }
   if (!disk.missing) requireBlank(path, flags.wipe);
@@ -149,7 +149,10 @@ async function toDisk(path: string, flags: Flags): Promise<void> {
     };
     const unlocking = await unlockingOf(plan, flags);
     const { linux } = await import("../linux.ts");
-    report(await disk.install(linux, plan, wanted, steps(flags), unlocking), `on ${path}`);
+    const { Interruption } = await import("../install/interruption.ts");
+    using interruption = new Interruption();
+    const stoppable = interruption.stops(wanted);
+    report(await disk.install(linux, plan, stoppable, steps(flags), unlocking), `on ${path}`);
   });
 }
 

@@ -6,7 +6,7 @@
 import { isMainThread } from "node:worker_threads";
 import { CommanderError } from "commander";
 import { fromBootc } from "./bootc-commands.ts";
-import { describeError, isInternal, UsageError } from "./errors.ts";
+import { describeError, exitStatusOf, isInternal, UsageError } from "./errors.ts";
 import { loadProgram } from "./program.ts";
 import type { Tool } from "./tool.ts";
 import { findTool } from "./tools.ts";
@@ -54,7 +54,7 @@ function report(error: unknown, prefix = "cfsboot: error"): number {
   if (verbose) lines.push(...stacks);
   else if (isInternal(error)) lines.push("hint: this is a fault in cfsboot; --verbose shows where");
   process.stderr.write(`${lines.join("\n")}\n`);
-  return error instanceof UsageError ? 2 : 1;
+  return error instanceof UsageError ? 2 : (exitStatusOf(error) ?? 1);
 }
 
 function exit(status: number): void {

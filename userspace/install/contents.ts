@@ -87,6 +87,8 @@ export interface Wanted {
   readonly force: boolean;
   /** Shows how fetching goes on, until it is stopped. */
   readonly progress: (() => PullProgress & { stop(): void }) | undefined;
+  /** Called between the steps; fails if somebody has interrupted the installation. */
+  readonly goOn: () => Promise<void>;
 }
 
 const QUESTIONS =
@@ -113,9 +115,13 @@ export async function installContents(
   try {
     const options = { platform, ...(shown && { progress: shown }) };
     fetched = await fetchImage(repository, transport, remote, options);
+  } catch (error) {
+    await wanted.goOn(); // if that is why, it says so shorter
+    throw error;
   } finally {
     shown?.stop();
   }
+  await wanted.goOn();
   const image = openImage(repository, deploymentTag(remote.manifestDigest));
   const boot = bootImageOf(repository, image, fetched);
   const { tree } = boot;
@@ -149,9 +155,11 @@ export async function installContents(
   }
   const kargDeletes = [...deletesOf(configured, wanted.kargs), ...wanted.kargDeletes];
   const plan = { ...staged, etc, options: withoutKargs(staged.options, kargDeletes) };
+  await wanted.goOn();
   say("fill /var");
   if (target.mountedVar === undefined) fillVar(host, repository, tree);
   else fillMountedVar(host, repository, tree, target.mountedVar);
+  await wanted.goOn();
   say("write the deployment");
   const others = left.deployments.filter((id) => id !== plan.id);
   noteUnfinished(host.linux, host.sysroot, { ...left, deployments: [...others, plan.id] });

@@ -9,7 +9,6 @@ import {
   closeSync,
   fsyncSync,
   mkdirSync,
-  mkdtempSync,
   openSync,
   readdirSync,
   readSync,
@@ -24,6 +23,7 @@ import type { Linux } from "../../src/linux/linux.ts";
 import { LUKS_RESERVE } from "../../src/model/encryption.ts";
 import { openExplicitHost } from "../deployment/explicit-host.ts";
 import type { StagePlan } from "../deployment/stage.ts";
+import { TemporaryDirectory } from "../oci/temporary.ts";
 import { installContents, type Wanted } from "./contents.ts";
 import type { DiskPlan, PlannedPartition } from "./disk-plan.ts";
 import { formatExt4, formatFat } from "./file-systems.ts";
@@ -38,7 +38,8 @@ import { SEAL_STAMP } from "./seal-stamp.ts";
 const CHUNK = 4 << 20;
 
 /**
- * Carries out a plan. The file gets its name when it is whole; one that was there is gone then.
+ * Carries out a plan. The file gets its name when it is whole; one that was there is gone then. What an installation that was
+ * killed has left beside it is removed.
  */
 export async function installOffline(
   linux: Linux,
@@ -48,18 +49,24 @@ export async function installOffline(
   { passphrase }: Unlocking,
 ): Promise<StagePlan> {
   const path = resolve(plan.path);
-  const work = mkdtempSync(join(dirname(path), ".cfsboot-install-"));
+  const temporary = new TemporaryDirectory({
+    parent: dirname(path),
+    prefix: ".cfsboot-install-",
+    ignoreSignals: true,
+  });
+  const work = temporary.path;
   try {
     const places = directoriesOf(work, plan);
     const noted = new NotedXattrs(linux);
     const deployed = await fill(noted.linux, places, plan, wanted, say);
+    await wanted.goOn();
     const file = join(work, "disk");
     say("write the file systems");
     writeDisk(file, plan, places, noted, passphrase);
     renameSync(file, path);
     return deployed;
   } finally {
-    rmSync(work, { recursive: true, force: true });
+    temporary.close();
   }
 }
 

@@ -14,6 +14,15 @@ export function largeTemporaryDirectory(env: NodeJS.ProcessEnv = process.env): s
   return env.TMPDIR || "/var/tmp";
 }
 
+export interface TemporaryOptions {
+  /** The directory that it is made in. */
+  readonly parent?: string;
+  /** How its name begins. */
+  readonly prefix?: string;
+  /** Whether signals are left to somebody else, who closes it then. */
+  readonly ignoreSignals?: boolean;
+}
+
 /**
  * A directory for this user alone, which goes away when it is closed, or when the process ends. One that a killed
  * process has left is removed by the next.
@@ -29,13 +38,17 @@ export class TemporaryDirectory {
     process.kill(process.pid, signal);
   };
 
-  constructor() {
-    const parent = largeTemporaryDirectory();
-    removeStale(parent);
-    this.path = mkdtempSync(join(parent, PREFIX));
+  constructor({
+    parent = largeTemporaryDirectory(),
+    prefix = PREFIX,
+    ignoreSignals = false,
+  }: TemporaryOptions = {}) {
+    removeStale(parent, prefix);
+    this.path = mkdtempSync(join(parent, prefix));
     this.#lock = openSync(this.path, "r");
     linux.flock(this.#lock, LOCK_EX);
     process.on("exit", this.#onExit);
+    if (ignoreSignals) return;
     for (const signal of SIGNALS) process.on(signal, this.#onSignal);
   }
 
@@ -54,9 +67,9 @@ export class TemporaryDirectory {
 }
 
 /** Removes the directories that nobody uses any more. Others' are none of our business. */
-function removeStale(parent: string): void {
+function removeStale(parent: string, prefix: string): void {
   for (const name of readdirSync(parent)) {
-    if (!name.startsWith(PREFIX)) continue;
+    if (!name.startsWith(prefix)) continue;
     const path = join(parent, name);
     const stat = lstatSync(path, { throwIfNoEntry: false });
     if (!stat?.isDirectory() || stat.uid !== process.geteuid?.()) continue;
