@@ -33,9 +33,9 @@ import { newMachine } from "./harness/machine.ts";
 import { answer } from "./harness/observations.ts";
 import { boot, newVariables } from "./harness/qemu.ts";
 
-/** What an ESP of its own has, and has not. */
+/** What an ESP of its own has, and has not. It may be mounted elsewhere, to be written to, and so must be mounted alike. */
 const esp = (device: string) =>
-  `mkdir -p /run/esp && mount -o ro ${device} /run/esp && cd /run/esp && find EFI/Linux loader/entries -type f | sort; cd /; umount /run/esp`;
+  `mkdir -p /run/esp && mount ${device} /run/esp && cd /run/esp && find EFI/Linux loader/entries -type f | sort; cd /; umount /run/esp`;
 
 test("an extended boot loader partition has the entries and kernels, and the ESP has none", async (context) => {
   needRoot(context);

@@ -74,6 +74,8 @@ async function machineImage(say: Say, extra?: Extra): Promise<{ layout: string; 
       mkdirSync(dirname(join(files, path)), { recursive: true });
       writeFileSync(join(files, path), text);
     };
+    // where systemd mounts an ESP if there is an extended boot loader partition for /boot
+    mkdirSync(join(files, "efi"));
     mkdirSync(join(files, "usr/bin"), { recursive: true });
     // the one of this project: another one may need libraries that the guest has not
     copyFileSync(join(PROJECT, "node_modules/node/bin/node"), join(files, "usr/bin/node"));
