@@ -1,6 +1,8 @@
 /** `cfsboot etc` on a machine: no directory has to be named. */
-import { rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { expect, test } from "vitest";
+import { setOriginEtcConflicts } from "../../src/formats/origin.ts";
+import { writeOrigin } from "../../userspace/deployment/state.ts";
 import { TestMachine } from "../deployment/machine.ts";
 import { fail, run, succeed } from "./on-machine.ts";
 
@@ -35,4 +37,26 @@ test("conflicts are those with what is staged, or with any image", async () => {
   await machine.stage({ version: "2", etc: { conf: "1\n" } });
   expect(succeed(machine, "etc", "conflicts")).toBe("no conflicts\n");
   expect(run(machine, "etc", "conflicts", "staged", "--next", "/etc")).toMatchObject({ status: 2 });
+});
+
+test("conflicts are told as they are decided at shutdown", async () => {
+  using machine = await machineWithChange();
+  rmSync(machine.etc("was-file"));
+  mkdirSync(machine.etc("was-file"));
+  const image = { version: "2", etc: { conf: "1\n", "was-file": "changed" } };
+  const manifest = await machine.pull(image);
+  const stops = (text: string) => expect(text).toContain("1 conflict(s) in /etc stop the merge");
+  stops(fail(machine, "etc", "conflicts", `@${manifest}`));
+  mkdirSync(machine.etc("cfsboot"));
+  writeFileSync(machine.etc("cfsboot/cfsboot.toml"), 'etc-conflicts = "take-image"\n');
+  expect(succeed(machine, "etc", "conflicts", `@${manifest}`)).toMatch(/^image +was-file /m);
+  stops(fail(machine, "etc", "conflicts", `@${manifest}`, "--etc-conflicts", "fail"));
+
+  await machine.stage(image);
+  expect(succeed(machine, "etc", "conflicts")).toMatch(/^image +was-file /m);
+  machine.with((host, _repository, { staged }) => {
+    const { id, state } = staged!;
+    writeOrigin(host, id, setOriginEtcConflicts(state!.origin!, "keep-local"));
+  });
+  expect(succeed(machine, "etc", "conflicts")).toMatch(/^local +was-file /m);
 });

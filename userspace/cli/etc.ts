@@ -31,7 +31,7 @@ interface Flags extends Partial<Record<Role, string>>, MachineFlags {
 }
 
 interface MergeFlags extends Flags {
-  readonly etcConflicts: EtcStrategy;
+  readonly etcConflicts?: EtcStrategy;
 }
 
 const ROLES: Readonly<Record<Role, string>> = {
@@ -76,7 +76,9 @@ function registerConflicts(etc: Command): void {
     .argument("[image]", "the new image: a deployment, or a tag or @sha256:… (default: staged)")
     .option("--json", "print JSON; the exit status is 0 then, whatever is found", false)
     .action(conflicts);
-  roleOptions(command, ["pristine", "current", "next"], OF_THE_MACHINE).addOption(strategyOption());
+  roleOptions(command, ["pristine", "current", "next"], OF_THE_MACHINE).addOption(
+    strategyOption("what the machine does; of directories fail"),
+  );
   machineOptions(command);
   addExamples(
     command,
@@ -93,7 +95,7 @@ function registerMerge(etc: Command): void {
     .option("-n, --dry-run", "make nothing, tell what would be done", false)
     .option("--json", "print JSON", false)
     .action(merge);
-  roleOptions(command, ["pristine", "current", "next"]).addOption(strategyOption());
+  roleOptions(command, ["pristine", "current", "next"]).addOption(strategyOption("fail"));
   addExamples(
     command,
     "cfsboot etc merge --pristine old/etc --current machine/etc --next new/etc merged",
@@ -110,11 +112,11 @@ function roleOptions(
   return command;
 }
 
-/** What to do about conflicts; also an option of the commands that upgrade. */
-export function strategyOption(): Option {
-  return new Option("--etc-conflicts <strategy>", "what to do where both changed /etc")
-    .choices(ETC_STRATEGIES)
-    .default("fail");
+function strategyOption(byDefault: string): Option {
+  const what = "what to do where both changed /etc";
+  return new Option("--etc-conflicts <strategy>", `${what} (default: ${byDefault})`).choices(
+    ETC_STRATEGIES,
+  );
 }
 
 function placeOf(role: Role, flags: Flags): EtcPlace {
@@ -135,6 +137,8 @@ interface MachineEtcs {
   /** That of a deployment, or of an image of the repository. */
   readonly of: (name: string) => KnownEtc;
   readonly isStaged: boolean;
+  /** What is done about conflicts with an image, or with what is staged. */
+  readonly strategyFor: (next: "an image" | "staged") => EtcStrategy;
 }
 
 /** Opens the machine to look at its `/etc`, or at what `--current` names, and at those of its images. */
@@ -147,6 +151,7 @@ async function withMachineEtc<T>(
   const { NotDeployedError } = await import("../deployment/open-host.ts");
   const { understand } = await import("../../src/model/deployments.ts");
   const { imageEtc } = await import("../deployment/image-etc.ts");
+  const { readConf } = await import("../deployment/conf.ts");
   try {
     return await withMachine(flags, "look", ({ host, repository, etc }) => {
       const machine = understand(observe(host, repository).seen);
@@ -156,7 +161,11 @@ async function withMachineEtc<T>(
       };
       const current = flags.current === undefined ? etc : placeOf("current", flags);
       if (current === undefined) throw new UsageError(`--current is missing: ${ROLES.current}`);
-      return use({ current, of, isStaged: machine.staged !== undefined });
+      const { staged } = machine;
+      const strategyFor = (next: "an image" | "staged") =>
+        (next === "staged" ? staged?.state?.origin?.etcConflicts : undefined) ??
+        readConf(host.linux, etc).etcConflicts;
+      return use({ current, of, isStaged: staged !== undefined, strategyFor });
     });
   } catch (error) {
     if (!(error instanceof NotDeployedError)) throw error;
@@ -198,22 +207,28 @@ async function conflicts(name: string | undefined, flags: MergeFlags): Promise<v
     throw new UsageError(`the new image is named twice: ${name}, and by --next`);
   }
   if (flags.pristine !== undefined && flags.next !== undefined) {
-    return tellConflicts(placesOf(flags), flags);
+    return tellConflicts(placesOf(flags), flags, flags.etcConflicts ?? "fail");
   }
   const { HintedError } = await import("../../src/linux/hint.ts");
-  await withMachineEtc(flags, ({ current, of, isStaged }) => {
+  await withMachineEtc(flags, ({ current, of, isStaged, strategyFor }) => {
     if (name === undefined && flags.next === undefined && !isStaged) {
       throw new HintedError("nothing is staged", "cfsboot etc conflicts IMAGE names another image");
     }
     const pristine = flags.pristine === undefined ? of("booted") : placeOf("pristine", flags);
     const next = flags.next === undefined ? of(name ?? "staged") : placeOf("next", flags);
-    return tellConflicts({ pristine, current, next }, flags);
+    const isThat = flags.next === undefined && (name ?? "staged") === "staged";
+    const strategy = flags.etcConflicts ?? strategyFor(isThat ? "staged" : "an image");
+    return tellConflicts({ pristine, current, next }, flags, strategy);
   });
 }
 
-async function tellConflicts(places: EtcPlaces, flags: MergeFlags): Promise<void> {
+async function tellConflicts(
+  places: EtcPlaces,
+  flags: Flags,
+  strategy: EtcStrategy,
+): Promise<void> {
   const { linux } = await import("../linux.ts");
-  const report = await plan(linux, places, flags);
+  const report = await plan(linux, places, strategy);
   if (flags.json) return printJson(report);
   const { conflicts } = report;
   process.stdout.write(conflicts.length === 0 ? "no conflicts\n" : conflictsTable(conflicts));
@@ -228,9 +243,10 @@ async function tellConflicts(places: EtcPlaces, flags: MergeFlags): Promise<void
 async function merge(out: string, flags: MergeFlags & { readonly dryRun: boolean }): Promise<void> {
   const { linux } = await import("../linux.ts");
   const places = placesOf(flags);
+  const strategy = flags.etcConflicts ?? "fail";
   const report = flags.dryRun
-    ? await plan(linux, places, flags)
-    : await within(`merge into ${out}`, () => carryOut(linux, places, flags.etcConflicts, out));
+    ? await plan(linux, places, strategy)
+    : await within(`merge into ${out}`, () => carryOut(linux, places, strategy, out));
   if (flags.json) return printJson(report);
   const { steps, conflicts } = report;
   const [title, none] = ["beside the new image's /etc:\n", "the new image's /etc as it is\n"];
@@ -240,11 +256,9 @@ async function merge(out: string, flags: MergeFlags & { readonly dryRun: boolean
 }
 
 /** The report of what would be done. */
-async function plan(linux: Linux, places: EtcPlaces, flags: MergeFlags): Promise<EtcReport> {
+async function plan(linux: Linux, places: EtcPlaces, strategy: EtcStrategy): Promise<EtcReport> {
   const { withEtcPlan } = await import("../deployment/etc/merge.ts");
-  return within("plan the merge of /etc", () =>
-    withEtcPlan(linux, places, flags.etcConflicts, reportPlan),
-  );
+  return within("plan the merge of /etc", () => withEtcPlan(linux, places, strategy, reportPlan));
 }
 
 async function carryOut(
