@@ -62,9 +62,10 @@ function edited(now: Edited, { edit, karg }: KargEdit): Edited {
 
 function added(now: Edited, karg: string): Edited {
   const list = addKarg(now.list, karg);
-  if (list.length === now.list.length) return now;
   // what was only deleted is there again
   const kept = deleteKarg(now.deleted, karg);
+  // it may be noted as deleted, if that was cut off before the boot entry was written
+  if (list.length === now.list.length) return { ...now, deleted: kept };
   if (kept.length < now.deleted.length) return { ...now, list, deleted: kept };
   return { ...now, list, added: addKarg(now.added, karg) };
 }
@@ -81,12 +82,17 @@ function deleted(now: Edited, karg: string): Edited {
     const without = withoutName(now, karg);
     if (without.list.length < now.list.length) return without;
   }
+  // it may be noted as added, if that was cut off before the boot entry was written
+  const kept = withoutNoted(now.added, karg);
+  if (kept.length < now.added.length) return { ...now, added: kept };
   throw new Error(`kernel argument ${karg}: it is not there`);
 }
 
 function replaced(now: Edited, karg: string): Edited {
   const of = now.list.filter((other) => sameKargName(other, karg));
-  if (of.length === 1 && sameKarg(of[0]!, karg)) return now;
+  if (of.length === 1 && sameKarg(of[0]!, karg)) {
+    return { ...now, deleted: deleteKarg(now.deleted, karg) };
+  }
   const { added, deleted } = withoutName(now, parseArgument(karg).key);
   return { list: replaceKarg(now.list, karg), added: addKarg(added, karg), deleted };
 }
@@ -104,11 +110,12 @@ function withoutName({ list, added, deleted }: Edited, name: string): Edited {
 
 /** A command line of a new deployment, with the machine's own changes made. */
 export function withLocalKargs(options: string, { added, deleted }: LocalKargs): string {
-  const kept = deleted.reduce(deleteNoted, splitCmdline(options));
+  const kept = deleted.reduce(withoutNoted, splitCmdline(options));
   return applyKargChanges(kept, { added, deleted: [] }).join(" ");
 }
 
-function deleteNoted(list: readonly string[], karg: string): readonly string[] {
+/** Without an argument; a name alone, that is no argument, stands for all of that name. */
+function withoutNoted(list: readonly string[], karg: string): readonly string[] {
   const without = deleteKarg(list, karg);
   if (without.length < list.length || parseArgument(karg).value !== undefined) return without;
   return deleteKargName(list, karg);

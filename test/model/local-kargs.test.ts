@@ -92,3 +92,19 @@ test("arguments are told apart by where they come from", () => {
     deleted: ["root"],
   });
 });
+
+test("what was noted, and never came to the boot entry, can be taken back", () => {
+  const noted = (list: readonly KargEdit[]) => editKargs(LINE, NONE, list).local;
+  for (const name of ["v=1", "v"]) {
+    expect(editKargs(LINE, noted(edits("add", "v=1")), edits("delete", name))).toEqual({
+      options: LINE,
+      local: NONE,
+    });
+  }
+  for (const edit of ["add", "replace"] as const) {
+    expect(editKargs(LINE, noted(edits("delete", "quiet")), edits(edit, "quiet"))).toEqual({
+      options: LINE,
+      local: NONE,
+    });
+  }
+});
