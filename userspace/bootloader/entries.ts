@@ -113,6 +113,7 @@ function readEntry(
  * one. GRUB counts boots elsewhere, so in its live directory names have no counters.
  *
  * Order: all files in a directory of another name, each durable; the names, by exchange; what was there before is removed.
+ * Where the boot loader replays no journal, that is emptied before and after the exchange.
  * The staged directory means nothing without its record, which is not there meanwhile and does not outlive a power
  * failure: it is removed and made anew.
  */
@@ -145,6 +146,8 @@ function replaceLive(linux: Linux, place: BootPlace, loader: Fd, files: readonly
   const taken = discardUnfinished(linux, loader);
   const temporary = temporaryName(taken);
   writeEntries(linux, place, loader, temporary, files);
+  // it is emptied in no order: what the names are to lead to, kernels too, must be in its own place before them
+  emptyJournalOf(linux, place);
   linux.renameat2(loader, temporary, loader, live, RENAME_EXCHANGE);
   settleNames(linux, loader);
   // before the old one goes, which is what a boot loader sees until then
