@@ -23,9 +23,7 @@ export function statusText(host: HostStatus, verbose: boolean): string {
 function block(entry: BootEntry, host: HostStatus, verbose: boolean): string {
   const { verity } = entry.composefs;
   const ours = host.cfsboot.deployments.find(({ id }) => id === verity);
-  // nothing else of it can be seen
-  if (ours === undefined)
-    return `${LABELS.booted} composefs\n${"Commit".padStart(18)}: ${verity}\n`;
+  if (ours === undefined) return visibleBlock(entry);
   const queued = ours.slot !== "staged" && ours.slot !== "booted" && ours.next ? " (queued)" : "";
   const { image } = entry;
   const label = `${LABELS[ours.slot]} ${image === null ? "composefs" : "image"}`;
@@ -52,6 +50,14 @@ function block(entry: BootEntry, host: HostStatus, verbose: boolean): string {
   else if (ours.downloadOnly) rows.push(["Download-only", "yes"]);
   const lines = rows.map(([name, value]) => `${name.padStart(label.length)}: ${value}`);
   return `${[title, ...lines].join("\n")}\n`;
+}
+
+/** What runs, where its entry in the boot menu cannot be seen. */
+function visibleBlock({ image, composefs: { verity } }: BootEntry): string {
+  const { booted } = LABELS;
+  if (image === null) return `${booted} composefs\n${"Commit".padStart(18)}: ${verity}\n`;
+  const digest = `${image.imageDigest} (${image.architecture})`;
+  return `${booted} image: ${referenceText(image.image)}\n${"Digest".padStart(14)}: ${digest}\n${"Verity".padStart(14)}: ${verity}\n`;
 }
 
 /** A reference as bootc shows it: without the transport if that is a registry. */

@@ -3,7 +3,7 @@
  * a key of our own what that has no place for.
  */
 import type { OriginImage } from "../formats/origin.ts";
-import type { Deployment, Leftovers, Machine, Slot } from "./deployments.ts";
+import type { Deployment, Leftovers, Machine, Slot, StateDirectory } from "./deployments.ts";
 import { artifactOf } from "./menu-entry.ts";
 import type { UpdateTrouble } from "./update-outcome.ts";
 
@@ -202,23 +202,26 @@ export function unknownHostStatus(warnings: readonly string[]): HostStatus {
   });
 }
 
-/** The document of a machine of which nothing can be seen but what runs. */
+/** The document of a machine of which nothing can be seen but what runs, and perhaps the state and image of that. */
 export function runningHostStatus(
   { id, insecure }: { readonly id: string; readonly insecure: boolean },
   warnings: readonly string[],
+  state?: StateDirectory,
+  facts?: ImageFacts,
 ): HostStatus {
+  const { image, bootDigest = null, pinned = false } = state?.origin ?? {};
   const composefs = {
     verity: id,
     bootType: "Bls",
     bootloader: "none",
-    bootDigest: null,
+    bootDigest,
     missingVerityAllowed: insecure,
   } as const;
   const booted: BootEntry = {
-    image: null,
+    image: imageStatus({ state }, facts),
     cachedUpdate: null,
     incompatible: false,
-    pinned: false,
+    pinned,
     softRebootCapable: false,
     downloadOnly: false,
     store: null,
@@ -226,7 +229,8 @@ export function runningHostStatus(
     composefs,
   };
   const unknown = unknownHostStatus(warnings);
-  return { ...unknown, status: { ...unknown.status, booted } };
+  const spec = { ...unknown.spec, image: image === undefined ? null : imageReference(image) };
+  return { ...unknown, spec, status: { ...unknown.status, booted } };
 }
 
 /** The same with nothing but what runs. */
@@ -267,7 +271,11 @@ function bootEntry(one: Deployment, facts: HostFacts): BootEntry {
   };
 }
 
-function imageStatus({ state }: Deployment, facts: ImageFacts | undefined): ImageStatus | null {
+/** The image of a deployment, as far as that is known. */
+export function imageStatus(
+  { state }: Pick<Deployment, "state">,
+  facts: ImageFacts | undefined,
+): ImageStatus | null {
   const { image, manifestDigest } = state?.origin ?? {};
   if (image === undefined || manifestDigest === undefined) return null;
   return {

@@ -129,12 +129,24 @@ test("upgrade, finalize, rollback, pin and karg of the machine itself", async (c
   const seen = enterAs("65534", machine, first, "status", "--json");
   expect(seen).toMatchObject({ status: 0, stderr: "" });
   expect(JSON.parse(seen.stdout)).toMatchObject({
-    status: { booted: { image: null, composefs: { verity: first } }, staged: null },
+    spec: { image: { image: name, transport: "oci" } },
+    status: {
+      booted: {
+        image: { image: { image: name }, imageDigest: expect.stringMatching(/^sha256:/) },
+        composefs: { verity: first },
+      },
+      staged: null,
+    },
     cfsboot: { deployments: [], warnings: [expect.stringContaining("only root can see the rest")] },
   });
   expect(enterAs("65534", machine, first, "status", "--format", "humanreadable").stdout).toMatch(
+    /^● Booted image: oci:.*\n {8}Digest: sha256:[0-9a-f]{64} \(\w+\)\n {8}Verity: [0-9a-f]{64}\n\nonly root /,
+  );
+  chmodSync(machine.state(first), 0o700); // then not even that
+  expect(enterAs("65534", machine, first, "status", "--format", "humanreadable").stdout).toMatch(
     /^● Booted composefs\n {12}Commit: [0-9a-f]{64}\n\nonly root /,
   );
+  chmodSync(machine.state(first), 0o755);
   for (const command of [["karg", "list"], ["diff"], ["gc", "--dry-run"]]) {
     expect(enterAs("65534", machine, first, ...command)).toMatchObject({
       status: 1,

@@ -82,6 +82,7 @@ test("JSON has sorted keys, YAML has them in bootc's order", () => {
   );
   expect(parse(yaml)).toEqual(JSON.parse(text));
   expect(succeed(machine, "status")).toBe(yaml); // nobody reads it on a terminal
+  expect(run(machine, "status", "--json", "--format", "yaml")).toMatchObject({ status: 2 });
 });
 
 test("--booted leaves nothing but what runs", () => {

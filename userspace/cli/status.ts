@@ -19,7 +19,7 @@ export function register(program: Command): void {
   const command = program
     .command("status")
     .description("tell which deployments there are: what runs, what is booted next, what is wrong")
-    .option("--json", "print JSON", false)
+    .addOption(new Option("--json", "print JSON").default(false).conflicts("format"))
     .addOption(
       new Option(
         "--format <format>",
@@ -56,7 +56,9 @@ async function lookAt(flags: MachineFlags): Promise<HostStatus> {
     "../../src/model/host-status.ts"
   );
   const { readUsrOverlay } = await import("../deployment/usr-overlay.ts");
-  const { NotDeployedError, requireRunning } = await import("../deployment/open-host.ts");
+  const { NotDeployedError, readRunningState, requireRunning } = await import(
+    "../deployment/open-host.ts"
+  );
   try {
     return await withMachine(flags, "look", ({ host, repository, live, readOnly }) => {
       const usrOverlay = live ? readUsrOverlay(host.linux) : undefined;
@@ -68,9 +70,13 @@ async function lookAt(flags: MachineFlags): Promise<HostStatus> {
   } catch (error) {
     if (error instanceof NotDeployedError) return unknownHostStatus([error.message]);
     if (flags.sysroot !== undefined || !isForbidden(error)) throw error;
-    const { running } = requireRunning((await import("../linux.ts")).linux);
+    const { linux } = await import("../linux.ts");
+    const { currentPlatform } = await import("../oci/platform.ts");
+    const { running } = requireRunning(linux);
     const why = `only root can see the rest: ${describeError(firstCause(error)).message}`;
-    return runningHostStatus(running, [why]);
+    const { architecture } = currentPlatform();
+    const facts = { version: undefined, created: undefined, architecture };
+    return runningHostStatus(running, [why], readRunningState(linux, running.id), facts);
   }
 }
 

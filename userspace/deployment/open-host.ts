@@ -23,6 +23,7 @@ import { HintedError } from "../../src/linux/hint.ts";
 import { type Fd, isErrno, type Linux } from "../../src/linux/linux.ts";
 import { openWritable } from "../../src/linux/writable-mount.ts";
 import { findBootPartitions } from "../../src/model/boot-partitions.ts";
+import type { StateDirectory } from "../../src/model/deployments.ts";
 import { type Loader, loaderOf } from "../../src/model/loader.ts";
 import { findRunning, type Running } from "../../src/model/running.ts";
 import { listBlockDevices } from "../bootloader/block-devices.ts";
@@ -31,6 +32,7 @@ import { inUse, openPartition } from "../bootloader/open-place.ts";
 import type { Host } from "./host.ts";
 import { leadingFirst } from "./in-step.ts";
 import { bootId } from "./outcome.ts";
+import { readState } from "./state.ts";
 
 const SYSROOT = "/sysroot";
 const RUN = "/run/composefs";
@@ -103,6 +105,20 @@ export function openHost(linux: Linux, access: Access, onWait?: () => void): Ope
   } catch (error) {
     close();
     throw error;
+  }
+}
+
+/** The state of what runs; absent where that cannot be read. Needs no privileges where they are not asked for there. */
+export function readRunningState(linux: Linux, id: string): StateDirectory | undefined {
+  try {
+    const sysroot = openSysroot(linux, "read");
+    try {
+      return readState(linux, sysroot, id);
+    } finally {
+      linux.close(sysroot);
+    }
+  } catch {
+    return undefined; // of a status it is what could be seen besides
   }
 }
 

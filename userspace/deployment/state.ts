@@ -5,7 +5,7 @@ import { formatOrigin, type Origin, parseOrigin } from "../../src/formats/origin
 import { DT_DIR } from "../../src/linux/constants.ts";
 import { ifThere, replaceFile, TEMPORARY, withDirectory } from "../../src/linux/directories.ts";
 import { readFile } from "../../src/linux/files.ts";
-import { isErrno, type Linux } from "../../src/linux/linux.ts";
+import { type Fd, isErrno, type Linux } from "../../src/linux/linux.ts";
 import type { StateDirectory } from "../../src/model/deployments.ts";
 import { removeEtc } from "./etc/remove.ts";
 import { DEPLOY, type Host } from "./host.ts";
@@ -35,7 +35,8 @@ function isId(name: string): boolean {
   return /^[0-9a-f]+$/.test(name) && hashOfHexLength(name.length) !== undefined;
 }
 
-function readState(linux: Linux, sysroot: number, id: string): StateDirectory {
+/** The state directory of a deployment, which must be there. */
+export function readState(linux: Linux, sysroot: Fd, id: string): StateDirectory {
   return withDirectory(linux, sysroot, `${DEPLOY}/${id}`, (directory) => {
     const problems: string[] = [];
     for (const name of ["etc", "var"]) {
