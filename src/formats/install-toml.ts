@@ -15,6 +15,7 @@
  * Of several files the one whose name comes last counts, key by key; lists are joined. Keys that say nothing about what we
  * do (bootc's for ostree, for instance) are passed over.
  */
+import { parseKargs } from "./kargs.ts";
 import { kargsArchitecture } from "./kargs-toml.ts";
 import { parseToml } from "./toml-document.ts";
 
@@ -55,6 +56,14 @@ export function parseInstallToml(text: string, file: string, architecture: strin
     if (value === undefined || all.includes(value as T)) return value as T | undefined;
     return table.fail(key, `expected one of ${all.join(", ")}`);
   };
+  const kargsOf = (key: string) =>
+    (table.optionalStrings(key) ?? []).flatMap((text) => {
+      try {
+        return parseKargs(text);
+      } catch (error) {
+        return table.fail(key, (error as Error).message);
+      }
+    });
   const root = table.optionalTable("filesystem")?.optionalTable("root");
   const type = root?.optionalString("type");
   return {
@@ -62,8 +71,8 @@ export function parseInstallToml(text: string, file: string, architecture: strin
       oneOf(type, "filesystem.root.type", FILE_SYSTEMS) ??
       oneOf(table.optionalString("root-fs-type"), "root-fs-type", FILE_SYSTEMS),
     bootLoader: oneOf(table.optionalString("bootloader"), "bootloader", BOOT_LOADERS),
-    kargs: table.optionalStrings("kargs") ?? [],
-    kargDeletes: table.optionalStrings("karg-deletes") ?? [],
+    kargs: kargsOf("kargs"),
+    kargDeletes: kargsOf("karg-deletes"),
     discoverable: table.has("discoverable-partitions")
       ? table.boolean("discoverable-partitions")
       : undefined,

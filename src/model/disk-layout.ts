@@ -11,8 +11,9 @@ const ALIGNMENT = MIB;
 /** For the second copy of the table. */
 const END = MIB;
 const BIOS_BOOT_SIZE = MIB;
-/** FAT32 needs 65525 clusters. */
 const MIN_FAT = 64 * MIB;
+/** FAT32 needs 65525 clusters, of a sector at least; some for the tables themselves. */
+export const FAT32_CLUSTERS = 67000;
 const MIN_ROOT = 256 * MIB;
 export const DEFAULT_ESP_SIZE = GIB;
 
@@ -70,18 +71,21 @@ export interface LayoutWishes {
   readonly architecture: string;
   /** Of the disk, in bytes; the same for all others. */
   readonly diskSize: number;
+  readonly sectorSize: number;
   readonly espSize: number;
   /** Absent: no such partition. */
   readonly xbootldrSize?: number;
   /** Absent: all that is left. */
   readonly rootSize?: number;
+  /** What a root must have at least, if that is more than usual. */
+  readonly leastRoot?: number;
   /** Whether GRUB shall boot the disk by BIOS, too. */
   readonly bios: boolean;
 }
 
 /** The partitions in the disk's order. Throws if the disk is too small, or a partition too small for what it is for. */
 export function planPartitions(wishes: LayoutWishes): Partition[] {
-  const { architecture, diskSize, espSize, xbootldrSize, rootSize, bios } = wishes;
+  const { architecture, diskSize, sectorSize, espSize, xbootldrSize, rootSize, bios } = wishes;
   const { root } = architectureOf(architecture);
   const partitions: Partition[] = [];
   let start = ALIGNMENT;
@@ -96,14 +100,15 @@ export function planPartitions(wishes: LayoutWishes): Partition[] {
     start += size;
   };
   if (bios && architecture === "amd64") add("bios", BIOS_BOOT, BIOS_BOOT_SIZE, MIB);
-  add("esp", ESP, espSize, MIN_FAT);
-  if (xbootldrSize !== undefined) add("xbootldr", XBOOTLDR, xbootldrSize, MIN_FAT);
+  const leastFat = Math.max(MIN_FAT, Math.ceil((FAT32_CLUSTERS * sectorSize) / MIB) * MIB);
+  add("esp", ESP, espSize, leastFat);
+  if (xbootldrSize !== undefined) add("xbootldr", XBOOTLDR, xbootldrSize, leastFat);
   const left = diskSize - END - start;
   if (rootSize !== undefined && rootSize > left) {
     const [wanted, free] = [rootSize, Math.max(left, 0)].map(formatByteSize);
     throw new Error(`the root partition was to have ${wanted}, but ${free} are left on the disk`);
   }
-  add("root", root, rootSize ?? left, MIN_ROOT);
+  add("root", root, rootSize ?? left, Math.max(MIN_ROOT, wishes.leastRoot ?? 0));
   return partitions;
 }
 

@@ -50,9 +50,20 @@ test.each([
     "file: install.filesystem.root.type: expected one of",
   ],
   ["[install]\nkargs = 1", "file: install.kargs: expected a list of strings"],
+  [
+    '[install]\nkargs = ["a b", "c\\nlinux /evil"]',
+    'file: install.kargs: kernel argument "c\\nlinux /evil": expected printable characters',
+  ],
+  ['[install]\nkarg-deletes = ["=1"]', "file: install.karg-deletes: kernel argument"],
   ["install = 1", "file: install: expected a table"],
 ])("%s is an error that says where", (text, message) => {
   expect(() => parse(text)).toThrow(message);
+});
+
+test("several arguments in one text are several", () => {
+  expect(parse('[install]\nkargs = ["a b", "c=\\"d e\\""]').kargs).toEqual([
+    ...["a", "b", 'c="d e"'],
+  ]);
 });
 
 test("of two the later counts, and lists are joined", () => {

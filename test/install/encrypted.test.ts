@@ -89,6 +89,11 @@ test.each<[string, string[], RegExp]>([
   ],
   ["a TPM for a file", ["--encrypt", "tpm2"], /is for disks of this machine/],
   ["the same in bootc's words", ["--block-setup", "tpm2-luks"], /is for disks of this machine/],
+  [
+    "a TPM for many machines",
+    ["--encrypt", "tpm2", "--generic-image"],
+    /--generic-image is for many machines, and a TPM that opens the root in one/,
+  ],
   ["a passphrase for nothing", ["--passphrase-file", secret], /--passphrase-file needs --encrypt/],
 ])("%s is refused before anything is done", (_, args, message) => {
   const { status, stderr } = install("os", ...args);

@@ -1,6 +1,7 @@
 /** The firmware is told about a boot loader, by an efibootmgr that writes down what it is asked. */
 import {
   chmodSync,
+  existsSync,
   mkdirSync,
   mkdtempSync,
   readFileSync,
@@ -11,7 +12,7 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeEach, expect, test } from "vitest";
-import { hasFirmware, tellFirmware } from "../../userspace/install/firmware.ts";
+import { hasFirmware, isFound, tellFirmware } from "../../userspace/install/firmware.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "cfsboot-firmware-"));
 afterAll(() => rmSync(directory, { recursive: true }));
@@ -73,4 +74,11 @@ test("only by a machine that was booted by UEFI", () => {
   expect(hasFirmware(sys)).toBe(false);
   mkdirSync(join(sys, "firmware/efi/efivars"), { recursive: true });
   expect(hasFirmware(sys)).toBe(true);
+});
+
+test("not of a file that is a disk for a while", (ctx) => {
+  if (!existsSync("/dev/loop0")) ctx.skip("the kernel has no loop devices");
+  const link = join(directory, "link");
+  symlinkSync("/dev/loop0", link);
+  expect([link, partition].map(isFound)).toEqual([false, true]);
 });

@@ -132,7 +132,7 @@ describe("a disk", () => {
       extract(disk, parts[0]!, directory, "esp"),
       extract(disk, parts[1]!, directory, "root"),
     ] as const;
-  }, 60_000);
+  }, 240_000);
 
   const debugfs = (request: string) => run("debugfs", "-R", request, root);
   const deployment = () =>

@@ -3,7 +3,10 @@ import { type LayoutWishes, planPartitions, sfdiskScript } from "../../src/model
 
 const MIB = 2 ** 20;
 const GIB = 2 ** 30;
-const wishes = { architecture: "amd64", espSize: GIB, diskSize: 10 * GIB, bios: false };
+const wishes = {
+  ...{ architecture: "amd64", espSize: GIB, bios: false },
+  ...{ diskSize: 10 * GIB, sectorSize: 512 },
+};
 const plan = (more: Partial<LayoutWishes> = {}) =>
   planPartitions({ ...wishes, ...more }).map(({ role, start, size }) => [
     role,
@@ -53,6 +56,16 @@ describe("refuses", () => {
       "an ESP that no FAT32 fits in",
       { espSize: MIB },
       "the EFI-SYSTEM partition would have 1 MiB: expected at least 64 MiB",
+    ],
+    [
+      "the same where sectors are larger",
+      { espSize: 256 * MIB, sectorSize: 4096 },
+      "the EFI-SYSTEM partition would have 256 MiB: expected at least 262 MiB",
+    ],
+    [
+      "a root that its file system does not fit in",
+      { diskSize: GIB + 300 * MIB, leastRoot: 300 * MIB },
+      "the root partition would have 298 MiB: expected at least 300 MiB",
     ],
     [
       "a root larger than the disk",

@@ -1,5 +1,4 @@
 /** What the ways to install share: which image, and what is said about the machine. */
-import { readFileSync } from "node:fs";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import {
   BOOT_LOADERS,
@@ -11,9 +10,10 @@ import { type ImagePlatform, parsePlatform } from "../../src/formats/oci.ts";
 import { TRANSPORTS, type Transport as TransportName } from "../../src/formats/origin.ts";
 import type { StagePlan } from "../deployment/stage.ts";
 import type { Wanted } from "../install/contents.ts";
-import { hasFirmware } from "../install/firmware.ts";
-import { deletesOf } from "../install/settings.ts";
+import { hasFirmware, isFound } from "../install/firmware.ts";
+import { deletesOf, requireDeletable } from "../install/settings.ts";
 import { currentPlatform } from "../oci/platform.ts";
+import { readAuthorizedKeys } from "./authorized-keys.ts";
 import { UsageError } from "./errors.ts";
 import { dryRunOption } from "./machine.ts";
 import { openTransport, type RegistryFlags, registryOptions } from "./pull.ts";
@@ -124,11 +124,12 @@ export async function withImage<T>(
   }
   const follow = targetImgref === undefined ? source : target(targetImgref, targetTransport);
   const rootKeys =
-    rootSshAuthorizedKeys === undefined ? undefined : readFileSync(rootSshAuthorizedKeys);
+    rootSshAuthorizedKeys === undefined ? undefined : readAuthorizedKeys(rootSshAuthorizedKeys);
   const platform = platformOf(flags);
+  const kargDeletes = [...deletesOf(config, flags.karg), ...flags.kargDelete];
+  requireDeletable(kargDeletes);
   const request = {
-    ...{ platform, source, follow, rootKeys },
-    kargDeletes: [...deletesOf(config, flags.karg), ...flags.kargDelete],
+    ...{ platform, source, follow, rootKeys, kargDeletes },
     generic: flags.genericImage,
     force: flags.force,
     progress: process.stderr.isTTY && !flags.quiet ? terminalProgress : undefined,
@@ -152,11 +153,14 @@ export function platformOf({ platform }: ImageFlags): ImagePlatform {
 }
 
 /**
- * Whether the firmware is told about the boot loader: if the disk is one of this machine, and for this machine. Says so, as
- * it is part of the plan.
+ * Whether the firmware is told about the boot loader on a device: if that is one of this machine, and for this machine. Says
+ * so, as it is part of the plan.
  */
-export function planFirmware({ genericImage }: ImageFlags, bootLoader: BootLoader): boolean {
-  const firmware = !genericImage && bootLoader !== "none" && hasFirmware();
+export function planFirmware(flags: ImageFlags, bootLoader: BootLoader, device: string): boolean {
+  const { architecture } = platformOf(flags);
+  const foreign = architecture !== currentPlatform().architecture;
+  const firmware =
+    !flags.genericImage && bootLoader !== "none" && !foreign && hasFirmware() && isFound(device);
   if (firmware) print(["tell the firmware to start that boot loader first (efibootmgr)"]);
   return firmware;
 }

@@ -93,7 +93,7 @@ async function toMounted(
   await withImage(flags, config, async (request) => {
     print(describeMounted(plan));
     const { bootLoader, kargs, espDevice } = plan;
-    const firmware = espDevice !== undefined && planFirmware(flags, bootLoader);
+    const firmware = espDevice !== undefined && planFirmware(flags, bootLoader, espDevice);
     if (flags.dryRun) return;
     const { rootFileSystem } = plan;
     const wanted = { ...request, firmware, bootLoader, kargs, rootFileSystem };

@@ -1,5 +1,5 @@
 /** `cfsboot install to-disk` */
-import { statSync } from "node:fs";
+import { realpathSync, statSync } from "node:fs";
 import { resolve } from "node:path";
 import { type Command, Option } from "commander";
 import { parseByteSize } from "../../src/formats/byte-size.ts";
@@ -99,27 +99,30 @@ function parseRootSize(text: string): number {
   return parseByteSize(/^[0-9]+$/.test(text) ? `${text}M` : text);
 }
 
-async function toDisk(path: string, flags: Flags): Promise<void> {
+async function toDisk(named: string, flags: Flags): Promise<void> {
   const { readInstallConfig } = await import("../install/settings.ts");
   const { planDisk, describeDisk } = await import("../install/disk-plan.ts");
+  const { programsOf } = await import("../install/file-systems.ts");
+  const { requirePrograms } = await import("../install/programs.ts");
   const { requireDiskRoom } = await import("../install/room.ts");
   const { requireBlank } = await import("../install/signatures.ts");
   const { architecture } = platformOf(flags);
   const opener = openerOf(flags);
   const config = readInstallConfig(architecture);
-  const disk = await diskAt(path, flags);
+  const disk = await diskAt(named, flags);
+  const { path } = disk;
   if (disk.offline) {
     const { runAsRoot } = await import("../install/user-namespace.ts");
     const status = await runAsRoot(process.geteuid?.() ?? 0);
     if (status !== undefined) process.exit(status); // it has said everything
   }
-  if (!disk.missing) requireBlank(path, flags.wipe);
+  if (!disk.missing && !flags.wipe) requireBlank(path, !disk.real);
   const fileSystem = flags.filesystem ?? config.fileSystem ?? "ext4";
   if (disk.offline && fileSystem !== "ext4") {
     throw new UsageError(`${fileSystem} in a file needs --via-loopback`);
   }
   const bootLoader = flags.bootloader ?? config.bootLoader ?? "systemd";
-  if (opener !== undefined) await requireOpener(opener, bootLoader, disk.offline);
+  if (opener !== undefined) await requireOpener(opener, bootLoader, disk, flags);
   const plan = planDisk({
     ...{ path, architecture, fileSystem, espSize: flags.espSize },
     ...(flags.xbootldr !== undefined && { xbootldrSize: flags.xbootldr }),
@@ -134,6 +137,7 @@ async function toDisk(path: string, flags: Flags): Promise<void> {
     discoverable: config.discoverable ?? (bootLoader === "systemd" && opener === undefined),
     rootMountSpec: config.rootMountSpec,
   });
+  requirePrograms([...disk.programs, ...programsOf(plan)]);
   await withImage(flags, config, async (request) => {
     print(describeDisk(plan));
     const { layers } = request.remote.resolved.manifest;
@@ -141,7 +145,7 @@ async function toDisk(path: string, flags: Flags): Promise<void> {
       plan,
       layers.reduce((sum, layer) => sum + layer.size, 0),
     );
-    const firmware = disk.real && planFirmware(flags, bootLoader);
+    const firmware = disk.real && planFirmware(flags, bootLoader, path);
     if (flags.dryRun) return;
     const wanted = {
       ...{ ...request, firmware, bootLoader, kargs: plan.kargs },
@@ -152,7 +156,7 @@ async function toDisk(path: string, flags: Flags): Promise<void> {
     const { Interruption } = await import("../install/interruption.ts");
     using interruption = new Interruption();
     const stoppable = interruption.stops(wanted);
-    report(await disk.install(linux, plan, stoppable, steps(flags), unlocking), `on ${path}`);
+    report(await disk.install(linux, plan, stoppable, steps(flags), unlocking), `on ${named}`);
   });
 }
 
@@ -166,7 +170,8 @@ function openerOf({ encrypt, blockSetup, passphraseFile }: Flags): Opener | unde
 async function requireOpener(
   opener: Opener,
   bootLoader: BootLoader,
-  offline: boolean,
+  { real }: Disk,
+  { genericImage }: Flags,
 ): Promise<void> {
   if (bootLoader === "grub") {
     throw new UsageError(
@@ -174,7 +179,12 @@ async function requireOpener(
     );
   }
   if (opener !== "tpm2") return;
-  if (offline) {
+  if (genericImage) {
+    throw new UsageError(
+      "--generic-image is for many machines, and a TPM that opens the root in one",
+    );
+  }
+  if (!real) {
     throw new UsageError(
       "--encrypt tpm2 is for disks of this machine, whose TPM shall open it: for a file use --encrypt passphrase, and systemd-cryptenroll(1) on the machine that it boots",
     );
@@ -200,6 +210,8 @@ async function unlockingOf(
 }
 
 interface Disk {
+  /** Not a link to it. */
+  readonly path: string;
   readonly size: number;
   readonly sectorSize: number;
   readonly missing: boolean;
@@ -207,6 +219,8 @@ interface Disk {
   readonly real: boolean;
   /** Whether it is a file that is written as a whole. */
   readonly offline: boolean;
+  /** What it takes beside the programs that make file systems. */
+  readonly programs: readonly string[];
   readonly install: typeof import("../install/disk.ts").installOnDisk;
 }
 
@@ -215,9 +229,11 @@ async function diskAt(path: string, { size: wished, viaLoopback }: Flags): Promi
   if (stat?.isBlockDevice()) {
     if (wished !== undefined) throw new UsageError(`--size is for files, ${path} is a disk`);
     if (viaLoopback) throw new UsageError(`--via-loopback is for files, ${path} is a disk`);
-    const { installOnDisk, measureDevice } = await import("../install/disk.ts");
-    const kind = { missing: false, real: true, offline: false };
-    return { ...measureDevice(path), ...kind, install: installOnDisk };
+    const { installOnDisk } = await import("../install/disk.ts");
+    const { examineDisk } = await import("../install/disk-devices.ts");
+    const { linux } = await import("../linux.ts");
+    const kind = { missing: false, real: true, offline: false, programs: ["wipefs"] };
+    return { ...examineDisk(linux, path), ...kind, install: installOnDisk };
   }
   if (stat !== undefined && !stat.isFile()) {
     throw new UsageError(`${path}: expected a disk, or a file`);
@@ -226,14 +242,18 @@ async function diskAt(path: string, { size: wished, viaLoopback }: Flags): Promi
   if (stat === undefined && /^\/dev\/(?!shm\/)/.test(resolve(path))) {
     throw new HintedError(`${path}: there is no such disk`, "lsblk lists those that there are");
   }
-  const { installOffline } = await import("../install/offline.ts");
-  const { installByLoop } = await import("../install/loop.ts");
-  return {
+  const file = {
+    path: stat === undefined ? path : realpathSync(path),
     size: wished ?? (stat?.size || DEFAULT_FILE_SIZE),
     sectorSize: FILE_SECTOR,
     missing: stat === undefined,
     real: false,
-    offline: !viaLoopback,
-    install: viaLoopback ? installByLoop : installOffline,
   };
+  if (viaLoopback) {
+    const { installByLoop, requireDetached } = await import("../install/loop.ts");
+    requireDetached(file.path);
+    return { ...file, offline: false, programs: ["losetup"], install: installByLoop };
+  }
+  const { installOffline } = await import("../install/offline.ts");
+  return { ...file, offline: true, programs: ["mcopy", "debugfs"], install: installOffline };
 }

@@ -6,7 +6,7 @@
  */
 import { posix } from "node:path";
 import { toText } from "../../src/formats/bytestring.ts";
-import { parseArgument, splitCmdline } from "../../src/formats/cmdline.ts";
+import { splitCmdline } from "../../src/formats/cmdline.ts";
 import type { BootLoader, InstallConfig } from "../../src/formats/install-toml.ts";
 import { deleteKarg, deleteKargName } from "../../src/formats/kargs.ts";
 import type { ImagePlatform } from "../../src/formats/oci.ts";
@@ -18,7 +18,6 @@ import type { Fd } from "../../src/linux/linux.ts";
 import { deploymentTag } from "../../src/model/boot-gc.ts";
 import { lookUp } from "../../src/model/boot-resources.ts";
 import { understand } from "../../src/model/deployments.ts";
-import { isComposefsArgument } from "../../src/model/kargs.ts";
 import { collectBootFiles, planCollection } from "../deployment/gc.ts";
 import type { Host } from "../deployment/host.ts";
 import { observe } from "../deployment/observe.ts";
@@ -37,7 +36,7 @@ import type { GrubPlace } from "./grub.ts";
 import { labelOwn, labelShared, policyOf } from "./labels.ts";
 import { prepareLoader, putLoader } from "./loaders.ts";
 import { type Room, requireKernelRoom, requireRootRoom } from "./room.ts";
-import { deletesOf, imageInstallConfig } from "./settings.ts";
+import { deletesOf, imageInstallConfig, requireDeletable } from "./settings.ts";
 import { noteFinished, noteUnfinished, readUnfinished, type Unfinished } from "./unfinished.ts";
 import { fillMountedVar, fillVar } from "./var.ts";
 
@@ -240,11 +239,9 @@ function differences(
 
 /** A command line without arguments, which are whole ones or names. */
 function withoutKargs(options: string, deleted: readonly string[]): string {
+  requireDeletable(deleted);
   let kargs: readonly string[] = splitCmdline(options);
   for (const karg of deleted) {
-    if (isComposefsArgument(`${parseArgument(karg).key}=`)) {
-      throw new Error(`the argument ${karg} cannot be left out: it chooses the image`);
-    }
     kargs = karg.includes("=") ? deleteKarg(kargs, karg) : deleteKargName(kargs, karg);
   }
   return kargs.join(" ");

@@ -7,8 +7,12 @@ import {
   ENCRYPTED_ROOT,
   type Encryption,
   encryptionKargs,
+  LUKS_RESERVE,
   type Opener,
 } from "../../src/model/encryption.ts";
+
+/** mkfs.xfs(8) makes none that is smaller. */
+const LEAST_XFS = 300 << 20;
 
 /** One partition and what is made in it. */
 export interface PlannedPartition extends Partition {
@@ -40,9 +44,8 @@ export interface DiskPlan {
   readonly insecure: boolean;
 }
 
-export interface DiskWishes extends Omit<LayoutWishes, "bios"> {
+export interface DiskWishes extends Omit<LayoutWishes, "bios" | "leastRoot"> {
   readonly path: string;
-  readonly sectorSize: number;
   readonly fileSystem: FileSystem;
   readonly bootLoader: BootLoader;
   readonly kargs: readonly string[];
@@ -60,7 +63,12 @@ export interface DiskWishes extends Omit<LayoutWishes, "bios"> {
 
 export function planDisk(wishes: DiskWishes): DiskPlan {
   const { path, diskSize, sectorSize, fileSystem, bootLoader, sealedLater, opener } = wishes;
-  const layout = planPartitions({ ...wishes, bios: bootLoader === "grub" });
+  const header = opener === undefined ? 0 : LUKS_RESERVE;
+  const layout = planPartitions({
+    ...wishes,
+    bios: bootLoader === "grub",
+    ...(fileSystem === "xfs" && { leastRoot: LEAST_XFS + header }),
+  });
   const partitions = layout.map((partition): PlannedPartition => {
     const { role } = partition;
     const isFat = role === "esp" || role === "xbootldr";
@@ -109,6 +117,11 @@ export function describeDisk(plan: DiskPlan): string[] {
     ...(encryption === undefined ? [] : [OPENERS[encryption.opener]]),
     bootLoader === "none" ? "install no boot loader" : `install ${LOADER_NAMES[bootLoader]}`,
     `kernel arguments besides the image's own: ${kargs.join(" ")}`,
+    ...(bootLoader === "grub" && partitions.some(({ role }) => role === "xbootldr")
+      ? [
+          "note: GRUB does not use that extended boot loader partition: its kernels are in /boot of the root",
+        ]
+      : []),
     ...(insecure ? [`without fs-verity: the kernel does not check what it reads`] : []),
     ...(plan.growsLater
       ? ["the root takes what a larger disk has at the first boot, by cfsboot-grow.service"]

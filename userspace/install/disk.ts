@@ -1,7 +1,5 @@
 /** Installs on a block device. Everything on it is destroyed. */
-import { setTimeout } from "node:timers/promises";
 import {
-  AT_FDCWD,
   FSOPEN_CLOEXEC,
   MOUNT_ATTR_NODEV,
   MOUNT_ATTR_NOSUID,
@@ -19,32 +17,15 @@ import type { Host } from "../deployment/host.ts";
 import { bootId } from "../deployment/outcome.ts";
 import type { StagePlan } from "../deployment/stage.ts";
 import { installContents, type Wanted } from "./contents.ts";
+import { type Device, findPartitions } from "./disk-devices.ts";
 import type { DiskPlan, PlannedPartition } from "./disk-plan.ts";
 import { formatDevice } from "./file-systems.ts";
 import { finishFileSystem } from "./finish.ts";
 import { GROW_STAMP } from "./grow.ts";
 import { formatVolume, type OpenVolume, type Unlocking } from "./luks.ts";
 import { makeTable } from "./partition-table.ts";
-import { runProgram } from "./programs.ts";
 import { roomOnDisk } from "./room.ts";
 import { eraseSignatures } from "./signatures.ts";
-
-/** So long devices of partitions may take to appear, in milliseconds. */
-const PATIENCE = 10_000;
-const PAUSE = 100;
-
-/** Size and sectors of a device, in bytes. */
-export function measureDevice(path: string): {
-  readonly size: number;
-  readonly sectorSize: number;
-} {
-  const [size, sectorSize] = runProgram("blockdev", ["--getsize64", "--getss", path])
-    .trim()
-    .split(/\s+/)
-    .map(Number);
-  if (!size || !sectorSize) throw new Error(`${path}: blockdev tells no size`);
-  return { size, sectorSize };
-}
 
 /**
  * Carries out a plan on a block device. After an error the table that was made is gone again: what was there before is lost
@@ -87,12 +68,6 @@ export function requireFileSystems(linux: Linux, { partitions }: DiskPlan): void
   }
 }
 
-/** A partition as a device. */
-export interface Device {
-  readonly partition: PlannedPartition;
-  readonly device: string;
-}
-
 /** The same where the partitions are there. The file systems are mounted where nobody else sees them. */
 export async function installOnDevices(
   linux: Linux,
@@ -110,6 +85,7 @@ export async function installOnDevices(
       : { partition, device },
   );
   for (const { partition, device } of devices) formatDevice(device, partition);
+  await wanted.goOn();
   const opened: Fd[] = [];
   try {
     const open = (role: PlannedPartition["role"]) => {
@@ -159,32 +135,6 @@ function openVolume(
 function placeOf(linux: Linux, plan: DiskPlan, root: Fd, boot: Fd): BootPlace {
   if (plan.bootLoader !== "grub") return espPlace(boot, `the boot partition of ${plan.path}`);
   return grubPlace(openDirectory(linux, root, "boot"), `/boot of ${plan.path}`, false);
-}
-
-/** The partitions' devices, when they are there. */
-async function findPartitions(linux: Linux, { path, partitions }: DiskPlan): Promise<Device[]> {
-  const table = JSON.parse(runProgram("sfdisk", ["--json", path]));
-  const nodes: { node: string; uuid: string }[] = table.partitiontable.partitions;
-  const devices = partitions.map((partition) => {
-    const uuid = partition.partitionUuid.toUpperCase();
-    const found = nodes.find((node) => node.uuid.toUpperCase() === uuid);
-    if (found === undefined) throw new Error(`${path} has no partition ${partition.name}`);
-    return { partition, device: found.node };
-  });
-  for (const { device } of devices) await appears(linux, device);
-  return devices;
-}
-
-async function appears(linux: Linux, device: string): Promise<void> {
-  for (let waited = 0; ; waited += PAUSE) {
-    try {
-      linux.faccessat(AT_FDCWD, device, 0);
-      return;
-    } catch (error) {
-      if (waited >= PATIENCE) throw new Error(`${device} does not appear`, { cause: error });
-    }
-    await setTimeout(PAUSE);
-  }
 }
 
 /** A directory to read and write in, unlike the mount itself, which is only a path. */

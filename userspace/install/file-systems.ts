@@ -1,12 +1,29 @@
 /** Makes file systems: on a partition's device, or in a file, where the partition lies in it. */
 import type { FileSystem } from "../../src/formats/install-toml.ts";
-import type { PlannedPartition } from "./disk-plan.ts";
+import { FAT32_CLUSTERS } from "../../src/model/disk-layout.ts";
+import type { DiskPlan, PlannedPartition } from "./disk-plan.ts";
 import { runProgram } from "./programs.ts";
 
 const KIB = 1024;
-/** FAT32 needs 65525; some for the tables themselves. */
-const FAT32_CLUSTERS = 67000;
 const CLUSTER = 4096;
+
+/** The programs that make them. */
+const FORMATTERS = {
+  vfat: "mkfs.vfat",
+  ext4: "mke2fs",
+  btrfs: "mkfs.btrfs",
+  xfs: "mkfs.xfs",
+} as const satisfies Readonly<Record<FileSystem | "vfat", string>>;
+
+/** The programs that carry a plan out, wherever the disk is. */
+export function programsOf({ partitions, encryption }: DiskPlan): string[] {
+  return [
+    "sfdisk",
+    ...partitions.flatMap(({ fileSystem }) => (fileSystem ? [FORMATTERS[fileSystem]] : [])),
+    ...(encryption === undefined ? [] : ["cryptsetup"]),
+    ...(encryption?.opener === "tpm2" ? ["systemd-cryptenroll"] : []),
+  ];
+}
 
 /** Makes a FAT32 in a file. */
 export function formatFat(
@@ -17,7 +34,7 @@ export function formatFat(
   const offset = ["--offset", `${start / sectorSize}`];
   const sectors = ["-S", `${sectorSize}`, "-s", `${clusterSize(size, sectorSize) / sectorSize}`];
   const args = [...fatOptions(name, fileSystemId), ...sectors, ...offset, file, `${size / KIB}`];
-  runProgram("mkfs.vfat", args);
+  runProgram(FORMATTERS.vfat, args);
 }
 
 /** Makes an ext4 in a file, with what is in a directory. */
@@ -27,7 +44,12 @@ export function formatExt4(
   directory: string,
 ): void {
   const fill = ["-d", directory, "-E", `offset=${start},root_owner=0:0`];
-  runProgram("mke2fs", [...ext4Options(name, fileSystemId), ...fill, file, `${size / KIB}k`]);
+  runProgram(FORMATTERS.ext4, [
+    ...ext4Options(name, fileSystemId),
+    ...fill,
+    file,
+    `${size / KIB}k`,
+  ]);
 }
 
 /** Makes a file system on the device of a partition. */
@@ -35,14 +57,14 @@ export function formatDevice(
   device: string,
   { name, fileSystemId, fileSystem }: PlannedPartition,
 ): void {
-  const format: Readonly<Record<FileSystem | "vfat", () => string>> = {
-    vfat: () => runProgram("mkfs.vfat", [...fatOptions(name, fileSystemId), device]),
-    ext4: () => runProgram("mke2fs", [...ext4Options(name, fileSystemId), device]),
-    btrfs: () => runProgram("mkfs.btrfs", ["-q", "-f", "-L", name, "-U", fileSystemId, device]),
-    xfs: () =>
-      runProgram("mkfs.xfs", ["-q", "-f", "-L", name, "-m", `uuid=${fileSystemId}`, device]),
+  if (fileSystem === undefined) return;
+  const options: Readonly<Record<FileSystem | "vfat", readonly string[]>> = {
+    vfat: fatOptions(name, fileSystemId),
+    ext4: ext4Options(name, fileSystemId),
+    btrfs: ["-q", "-f", "-L", name, "-U", fileSystemId],
+    xfs: ["-q", "-f", "-L", name, "-m", `uuid=${fileSystemId}`],
   };
-  if (fileSystem !== undefined) format[fileSystem]();
+  runProgram(FORMATTERS[fileSystem], [...options[fileSystem], device]);
 }
 
 /** 4 KiB, or less where there would be so few clusters that others took it for FAT16. */

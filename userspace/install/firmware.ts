@@ -17,6 +17,11 @@ export function hasFirmware(sys = "/sys"): boolean {
   return existsSync(join(sys, "firmware/efi/efivars"));
 }
 
+/** Whether firmware will see a device: not what is behind a file, or on another machine. */
+export function isFound(device: string): boolean {
+  return !/^\/dev\/(?:loop|nbd)/.test(existsSync(device) ? realpathSync(device) : device);
+}
+
 /** Puts a boot loader first in the firmware's order, unless the firmware has the same one already. */
 export function tellFirmware({ partition, path, label }: BootOption, sys = "/sys"): void {
   const entry = join(sys, "class/block", basename(realpathSync(partition)));

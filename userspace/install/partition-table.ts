@@ -12,6 +12,7 @@ export function makeTable(
   const uuids = partitions.map(({ partitionUuid }) => partitionUuid);
   const input = sfdiskScript(partitions, uuids, sectorSize);
   const wipe = ["--wipe", "always", "--wipe-partitions", "always"];
-  const quietly = file ? ["--no-reread", "--no-tell-kernel"] : [];
-  runProgram("sfdisk", ["--quiet", ...wipe, ...quietly, path], { input });
+  // udev, which looks at each change, keeps away from a disk that is locked
+  const how = file ? ["--no-reread", "--no-tell-kernel"] : ["--lock=yes"];
+  runProgram("sfdisk", ["--quiet", ...wipe, ...how, path], { input });
 }

@@ -1,5 +1,7 @@
 /** Runs the system's own tools. */
 import { spawnSync } from "node:child_process";
+import { accessSync, constants } from "node:fs";
+import { join } from "node:path";
 import { HintedError } from "../../src/linux/hint.ts";
 
 const MAX_OUTPUT = 16 << 20;
@@ -8,10 +10,8 @@ const MAX_SAID = 500;
 /** Which Debian package has a tool. */
 const PACKAGES: Readonly<Record<string, string>> = {
   blkid: "util-linux",
-  blockdev: "util-linux",
   cryptsetup: "cryptsetup-bin",
   debugfs: "e2fsprogs",
-  "grub-install": "grub-efi-amd64-bin grub2-common",
   losetup: "util-linux",
   partx: "util-linux",
   mcopy: "mtools",
@@ -41,22 +41,45 @@ export function runProgram(
   options: RunOptions = {},
 ): string {
   const { input = "", accept = [], env = {}, withErrors = false } = options;
-  const sbin = `${process.env.PATH ?? ""}:/usr/sbin:/sbin`; // where users other than root have no path to
   const { status, signal, stdout, stderr, error } = spawnSync(name, args, {
     input,
     encoding: "utf8",
     maxBuffer: MAX_OUTPUT,
-    env: { ...process.env, PATH: sbin, LC_ALL: "C", ...env },
+    env: { ...process.env, PATH: searchPath(), LC_ALL: "C", ...env },
   });
   if (error !== undefined) {
     if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw new Error(name, { cause: error });
-    const packages = Object.hasOwn(PACKAGES, name) ? PACKAGES[name] : undefined;
-    const hint = packages === undefined ? "install it" : `apt install ${packages}`;
-    throw new HintedError(`the program ${name} is missing`, hint);
+    throw missing(name);
   }
   if (status === null || (status !== 0 && !accept.includes(status))) {
     const said = (stderr.trim() || stdout.trim()).slice(-MAX_SAID);
     throw new Error(`${name}: ${said || (signal ?? `exit status ${status}`)}`);
   }
   return withErrors ? stdout + stderr : stdout;
+}
+
+/** Throws if one of them is missing: before anything is done that cannot be finished without it. */
+export function requirePrograms(names: readonly string[]): void {
+  const directories = searchPath().split(":");
+  const isThere = (path: string) => {
+    try {
+      accessSync(path, constants.X_OK);
+      return true;
+    } catch {
+      return false;
+    }
+  };
+  const absent = names.find((name) => !directories.some((each) => isThere(join(each, name))));
+  if (absent !== undefined) throw missing(absent);
+}
+
+/** Also where users other than root have no path to. */
+function searchPath(): string {
+  return `${process.env.PATH ?? ""}:/usr/sbin:/sbin`;
+}
+
+function missing(name: string): HintedError {
+  const packages = Object.hasOwn(PACKAGES, name) ? PACKAGES[name] : undefined;
+  const hint = packages === undefined ? "install it" : `apt install ${packages}`;
+  return new HintedError(`the program ${name} is missing`, hint);
 }

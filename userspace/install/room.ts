@@ -5,6 +5,7 @@ import { freeSpace } from "../../src/linux/free-space.ts";
 import { HintedError } from "../../src/linux/hint.ts";
 import type { Fd, Linux } from "../../src/linux/linux.ts";
 import type { Partition } from "../../src/model/disk-layout.ts";
+import { LUKS_RESERVE } from "../../src/model/encryption.ts";
 import { megabytes } from "../../src/model/size-text.ts";
 import type { DiskPlan } from "./disk-plan.ts";
 
@@ -25,7 +26,7 @@ export interface Room {
 
 /** Room on the partitions of a disk. `sized`: what fits there is not for a file system to say, as there is none yet. */
 export function roomOnDisk(
-  { path, partitions, root, bootLoader }: DiskPlan,
+  { path, partitions, root, bootLoader, encryption }: DiskPlan,
   sized: boolean,
 ): { readonly rootRoom: Room; readonly bootRoom: Room } {
   const on = ({ name, size }: Partition, share: number, hint: string): Room => ({
@@ -34,7 +35,7 @@ export function roomOnDisk(
     hint,
   });
   const rootRoom = on(
-    root,
+    encryption === undefined ? root : { ...root, size: root.size - LUKS_RESERVE },
     EXT4_SHARE,
     "--root-size, or a larger disk (--size of a file), gives more",
   );

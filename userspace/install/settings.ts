@@ -2,6 +2,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fromBytes, toText } from "../../src/formats/bytestring.ts";
+import { parseArgument } from "../../src/formats/cmdline.ts";
 import {
   type InstallConfig,
   mergeInstallConfigs,
@@ -11,6 +12,7 @@ import {
 import { sameKarg, sameKargName } from "../../src/formats/kargs.ts";
 import type { Tree } from "../../src/formats/tree.ts";
 import { filesOf } from "../../src/model/boot-resources.ts";
+import { isComposefsArgument } from "../../src/model/kargs.ts";
 import { readContent } from "../deployment/image-content.ts";
 import type { Repository } from "../repository/repository.ts";
 
@@ -58,6 +60,14 @@ export function deletesOf({ kargDeletes }: InstallConfig, asked: readonly string
         deleted.includes("=") ? sameKarg(karg, deleted) : sameKargName(karg, deleted),
       ),
   );
+}
+
+/** Throws for arguments, whole ones or names, without which nothing would boot. */
+export function requireDeletable(deleted: readonly string[]): void {
+  for (const karg of deleted) {
+    if (!isComposefsArgument(`${parseArgument(karg).key}=`)) continue;
+    throw new Error(`the argument ${karg} cannot be left out: it chooses the image`);
+  }
 }
 
 function configOf(

@@ -1,7 +1,10 @@
 /** What is on a disk, or in a file, that an installation would destroy. */
+import { closeSync, openSync, readSync } from "node:fs";
 import { HintedError } from "../../src/linux/hint.ts";
 import { PARTITION_NAMES } from "../../src/model/disk-layout.ts";
 import { runProgram } from "./programs.ts";
+
+const BEGINNING = 1 << 20;
 
 /** Names of the partition tables and file systems that are found at its beginning and end; empty if there is nothing known. */
 export function findSignatures(path: string): string[] {
@@ -23,17 +26,33 @@ export function eraseSignatures(paths: readonly string[]): void {
   }
 }
 
-/** Throws if there is something, unless `wipe` says that it may go. */
-export function requireBlank(path: string, wipe: boolean): void {
-  if (wipe) return;
+/** Throws if there is something. A `file` may also have what has no signature: whoever names one could have meant another. */
+export function requireBlank(path: string, file: boolean): void {
   const found = findSignatures(path);
-  if (found.length === 0) return;
+  if (found.length > 0) {
+    throw new HintedError(
+      `${path} is not empty: it has ${found.join(", ")}`,
+      isDividedByUs(path)
+        ? "--wipe destroys all that is on it: a system that cfsboot installed, or what an installation that was cut off has left"
+        : "--wipe destroys all that is on it",
+    );
+  }
+  if (!file || !hasData(path)) return;
   throw new HintedError(
-    `${path} is not empty: it has ${found.join(", ")}`,
-    isDividedByUs(path)
-      ? "--wipe destroys all that is on it: a system that cfsboot installed, or what an installation that was cut off has left"
-      : "--wipe destroys all that is on it",
+    `${path} is not empty: it is a file with something else than a disk in it`,
+    "--wipe destroys it",
   );
+}
+
+/** Whether there is more than zeros where files have their beginning. */
+function hasData(path: string): boolean {
+  const fd = openSync(path, "r");
+  try {
+    const beginning = Buffer.alloc(BEGINNING);
+    return beginning.subarray(0, readSync(fd, beginning)).some((byte) => byte !== 0);
+  } finally {
+    closeSync(fd);
+  }
 }
 
 /** By the names of the partitions. They do not tell whether the installation came to its end. */
