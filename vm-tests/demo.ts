@@ -10,9 +10,11 @@ import { ensurePackages } from "../scripts/packages.mjs";
 import { objectPath, toHex } from "../src/formats/digest.ts";
 import { digestBytes } from "../userspace/hash.ts";
 import { PROJECT } from "./harness/cache.ts";
+import { partitionNamed } from "./harness/disk-partitions.ts";
 import { flipBit } from "./harness/ext4.ts";
 import type { Checks } from "./harness/guest.ts";
 import { FOLLOWED } from "./harness/install.ts";
+import type { LivingMachine } from "./harness/life.ts";
 import { newMachine } from "./harness/machine.ts";
 import { answer } from "./harness/observations.ts";
 import { type Booted, bootShell, LOGS, plain } from "./harness/qemu.ts";
@@ -46,14 +48,16 @@ async function step<T>(title: string, work: () => T | Promise<T>): Promise<T> {
   return result;
 }
 
-type Machine = Awaited<ReturnType<typeof newMachine>>;
-
 /** What the console says that is of interest here: the time and the words. */
 const WORTH_SEEING =
   /^\[ *([\d.]+)\] (composefs-setup-root\[\d+\]: (?:image|fs-verity|measured): .*|fs-verity .*FILE CORRUPTED|Kernel panic.*)/;
 
 /** Boots, and shows what the console says, then the commands' output. `before` is run before them, and not shown. */
-async function show(machine: Machine, commands?: Checks, before: Checks = {}): Promise<Booted> {
+async function show(
+  machine: LivingMachine,
+  commands?: Checks,
+  before: Checks = {},
+): Promise<Booted> {
   const said = new Set<string>();
   const booted = await machine.boot(commands && { ...before, ...commands }, (line) => {
     const [, time, text] = WORTH_SEEING.exec(line) ?? [];
@@ -84,18 +88,6 @@ function expect(booted: Booted, command: string, wanted: RegExp): void {
 /** The digest's place in the repository, of a file that has this content. */
 const objectOf = (content: string) =>
   join("/composefs/objects", objectPath(toHex(digestBytes("sha512", Buffer.from(content)))));
-
-/** Where the root partition of a disk begins, in bytes. */
-function rootPartition(disk: string): number {
-  const { partitiontable: table } = JSON.parse(
-    execFileSync("sfdisk", ["--json", disk], {
-      encoding: "utf8",
-      env: { ...process.env, PATH: `${process.env.PATH}:/usr/sbin:/sbin` },
-    }),
-  ) as { partitiontable: { sectorsize: number; partitions: { start: number; size: number }[] } };
-  const [largest] = table.partitions.sort((a, b) => b.size - a.size);
-  return largest!.start * table.sectorsize;
-}
 
 const RELEASE = "cat /usr/share/release";
 const EDIT = "echo a note of mine > /etc/motd";
@@ -182,7 +174,7 @@ async function main(): Promise<void> {
 
   const refused = await step("Flip one bit of that file on the disk, boot again", async () => {
     const object = objectOf(`${answer(back, RELEASE)}\n`);
-    flipBit(hardware.disk, object, 14, rootPartition(hardware.disk));
+    flipBit(hardware.disk, object, 14, partitionNamed(hardware.disk, "root").start);
     say(`/usr/share/release is ${brief(object)}: bit 0 of byte 14`);
     return await show(machine, commands(RELEASE, "cat /etc/debian_version"));
   });

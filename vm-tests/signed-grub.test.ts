@@ -5,9 +5,9 @@ import { join } from "node:path";
 import { expect, test } from "vitest";
 import { downloadPackage } from "../scripts/debian-packages.mjs";
 import { osLayer } from "../test/deployment/machine.ts";
-import { partitionsOf } from "../test/install/disk-image.ts";
 import { image, writeLayout } from "../test/oci/fixtures/images.ts";
 import { CACHE, PROJECT } from "./harness/cache.ts";
+import { partitionNamed } from "./harness/disk-partitions.ts";
 import { boot, newVariables, plain } from "./harness/qemu.ts";
 import { cfsboot } from "./harness/systems.ts";
 
@@ -42,11 +42,11 @@ test("an image's signed GRUB finds its configuration, and the menu", async () =>
     const sizes = ["--size", "1G", "--esp-size", "100M"];
     cfsboot("install", "to-disk", ...source, ...sizes, "--bootloader", "grub", disk);
 
-    const root = partitionsOf(disk).find(({ name }) => name === "root")!;
+    const root = `${disk}?offset=${partitionNamed(disk, "root").start}`;
     writeFileSync(path("custom.cfg"), CUSTOM);
     const request = `write ${path("custom.cfg")} /boot/grub/custom.cfg`;
     const env = { ...process.env, PATH: `${process.env.PATH}:/usr/sbin:/sbin` };
-    spawnSync("debugfs", ["-w", "-R", request, `${disk}?offset=${root.start * 512}`], { env });
+    spawnSync("debugfs", ["-w", "-R", request, root], { env });
 
     newVariables(variables);
     const { console } = await boot({ name: "signed grub", disk, variables, persistent: true });

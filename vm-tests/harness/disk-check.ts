@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { objectPath } from "../../src/formats/digest.ts";
 import { CACHE } from "./cache.ts";
-import { type DiskPartition, partitionsOf } from "./disk-partitions.ts";
+import { type DiskPartition, partitionNamed } from "./disk-partitions.ts";
 import { quoted } from "./ext4.ts";
 
 const MIB = 1 << 20;
@@ -34,8 +34,8 @@ function withPart<T>(disk: string, { start, size }: DiskPartition, look: (image:
  * What these deployments lack of what it takes to boot them, for people, once the journal of the root file system has been
  * replayed. A `?` before an id: fs-verity is not required.
  */
-export function damageOf(disk: string, root: DiskPartition, ids: readonly string[]): string[] {
-  return withPart(disk, root, (image) => {
+export function damageOf(disk: string, ids: readonly string[]): string[] {
+  return withPart(disk, partitionNamed(disk, "root"), (image) => {
     run("e2fsck", ["-fy", "-E", "journal_only", image], [0, 1]);
     const ask = (command: string, path: string) =>
       run("debugfs", ["-R", `${command} ${quoted(path)}`, image]);
@@ -76,8 +76,8 @@ const HARMLESS = [
 
 /** Throws if a file system of a machine that was shut down has an error. */
 export function checkDisk(disk: string): void {
-  const [esp, root] = partitionsOf(disk) as [DiskPartition, DiskPartition];
-  run("e2fsck", ["-fn", `${disk}?offset=${root.start}`]);
+  run("e2fsck", ["-fn", `${disk}?offset=${partitionNamed(disk, "root").start}`]);
+  const esp = partitionNamed(disk, "EFI-SYSTEM");
   const output = withPart(disk, esp, (image) => run("fsck.fat", ["-n", image], [0, 1]));
   const errors = output.split("\n").filter((line) => !HARMLESS.some((is) => is.test(line)));
   if (errors.length > 0) throw new Error(`the ESP: ${output}`);

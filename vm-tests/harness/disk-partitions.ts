@@ -25,3 +25,10 @@ export function partitionsOf(disk: string): DiskPartition[] {
     size: size * table.sectorsize,
   }));
 }
+
+/** The one of this name, of an installed disk. */
+export function partitionNamed(disk: string, name: "EFI-SYSTEM" | "XBOOTLDR" | "root") {
+  const found = partitionsOf(disk).find((one) => one.name === name);
+  if (found === undefined) throw new Error(`${disk} has no partition ${name}`);
+  return found;
+}

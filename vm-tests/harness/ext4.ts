@@ -74,6 +74,30 @@ export function flipBit(image: string, path: string, offset = 0, start = 0): voi
   }
 }
 
+/**
+ * A file as those read it who do not replay the journal, nor look at checksums, as boot loaders; `undefined` if there is none
+ * for them. `start` is where the file system begins in `image`, in bytes.
+ */
+export function readUnreplayed(image: string, path: string, start: number): Buffer | undefined {
+  const args = ["-n", "-R", `cat ${quoted(path)}`, `${image}?offset=${start}`];
+  const { stdout, stderr } = spawnSync("debugfs", args, { env: ENV, maxBuffer: 256 * MIB });
+  // it exits 0 whatever happens, and says first what it is
+  return /^(?!debugfs ).+/m.test(`${stderr}`) ? undefined : stdout;
+}
+
+/** Where in `image` the blocks of a file or a directory are, in bytes; its file system begins at `start`. */
+export function blocksOf(
+  image: string,
+  path: string,
+  start: number,
+): { readonly start: number; readonly size: number }[] {
+  const { stdout } = run("debugfs", ["-R", `blocks ${quoted(path)}`, `${image}?offset=${start}`]);
+  const blocks = stdout.split(/\s+/).filter(Boolean).map(Number);
+  if (!(blocks.length > 0 && blocks.every((block) => block > 0)))
+    throw new Error(`debugfs: blocks of ${path}: ${stdout}`);
+  return blocks.map((block) => ({ start: start + block * BLOCK, size: BLOCK }));
+}
+
 function run(command: string, args: string[], input = ""): { stdout: string; stderr: string } {
   const { status, error, stdout, stderr } = spawnSync(command, args, {
     encoding: "utf8",

@@ -36,9 +36,9 @@ export const FAILED = [
 export const SHUTDOWN =
   "journalctl --boot=-1 --quiet --output=cat --priority=warning --unit=cfsboot-finalize-staged";
 
-/** Waits until the boot has been judged, and then tells the names in the boot menu's directory. */
+/** Waits until the boot has been judged, and then tells the names in the boot menu's directory; fails if it never is. */
 export const judged = ({ entries }: LivingMachine) =>
-  `for i in $(seq 120); do systemctl show -P ActiveState cfsboot-boot-complete | grep -qE '^(active|failed)' && break; sleep 1; done; ls ${entries}`;
+  `timeout 120 sh -c 'until systemctl show -P ActiveState cfsboot-boot-complete | grep -qE "^(active|failed)"; do sleep 1; done' && ls ${entries}`;
 
 /** A command that may write below `/sysroot`, as an administrator who knows how. */
 export const onPhysicalRoot = (command: string) =>

@@ -103,7 +103,7 @@ const OOPS =
 export async function boot(options: Boot | UefiBoot): Promise<Booted> {
   const first = await bootOnce(options);
   const oops = first.console.split("\n").find((line) => OOPS.test(line));
-  if (oops === undefined) return judge(options, first);
+  if (oops === undefined || isSpent(options, first)) return judge(options, first);
   // emulation is not free of faults: one is reported and forgiven
   const kept = first.log.replace(/\.log$/, ".oops.log");
   copyFileSync(first.log, kept);
@@ -114,6 +114,12 @@ export async function boot(options: Boot | UefiBoot): Promise<Booted> {
 interface Attempt extends Booted {
   readonly complete: boolean;
   readonly timedOut: boolean;
+}
+
+/** Whether what a machine has written is in the way of the same once more. */
+function isSpent({ persistent, writeLog, checks }: Boot | UefiBoot, attempt: Attempt): boolean {
+  const answered = !attempt.timedOut && (checks === undefined || attempt.complete);
+  return writeLog !== undefined || (persistent === true && answered);
 }
 
 function judge(options: Boot | UefiBoot, attempt: Attempt): Booted {
