@@ -30,10 +30,11 @@ export class PlanError extends Error {
 
 /**
  * A new deployment comes first, then the booted one, then the others as they are, so many that there are `keep` (at least
- * 2) besides the pinned ones. A staged one, that has not been booted yet, goes.
+ * 2) besides the pinned ones. A staged one, that has not been booted yet, goes; where it is pinned, that is refused.
  */
 export function planNew(machine: Machine, id: string, keep: number): MenuPlan {
   const { booted, staged } = machine;
+  if (staged?.id !== id) requireReplaceable(machine);
   const present = machine.deployments.filter((one) => one.id !== id && one !== staged);
   const order = booted === undefined ? present : [booted, ...present.filter((o) => o !== booted)];
   let free = Math.max(keep, 2) - 1;
@@ -48,6 +49,15 @@ export function planNew(machine: Machine, id: string, keep: number): MenuPlan {
     menu: [{ id, entry: undefined }, ...kept.map(({ id, entry }) => ({ id, entry }))],
     dropped,
   };
+}
+
+/** Throws where something is staged that another update must not replace. */
+export function requireReplaceable({ staged }: Machine): void {
+  if (staged === undefined || !staged.pinned) return;
+  throw new PlanError(
+    `${staged.id.slice(0, 12)} is staged and pinned, and would be lost`,
+    "reboot into it first; or cfsboot unpin staged",
+  );
 }
 
 /**

@@ -1,5 +1,5 @@
 /** Room on the disk and the boot partitions, looked at before anything is written there. */
-import { AT_EMPTY_PATH } from "../../src/linux/constants.ts";
+import { AT_EMPTY_PATH, ST_RDONLY } from "../../src/linux/constants.ts";
 import { freeSpace } from "../../src/linux/free-space.ts";
 import { HintedError } from "../../src/linux/hint.ts";
 import type { Fd, Linux } from "../../src/linux/linux.ts";
@@ -73,6 +73,17 @@ export function requireRoom(host: Host, { bytes }: { readonly bytes: number }): 
     `not enough room on the disk for the image: ${megabytes(bytes)} are to be fetched, and take more when they are unpacked;${boot} ${megabytes(free)} are free`,
     "cfsboot gc removes what no deployment needs, cfsboot delete a deployment with what only it needs",
   );
+}
+
+/** Throws if a boot partition cannot be written to, though this machine's disk can. */
+export function requireWritableBoot({ linux, places }: Host): void {
+  for (const { path, directory } of places) {
+    if ((linux.fstatfs(directory).flags & ST_RDONLY) === 0) continue;
+    throw new HintedError(
+      `${path} cannot be written to: its file system is read-only`,
+      "Linux makes a damaged FAT file system read-only: dmesg tells, fsck.vfat -a repairs it where it is not mounted",
+    );
+  }
 }
 
 /** What a new kernel will take where `/boot` is no file system of its own, in bytes; 0 where it is one. */

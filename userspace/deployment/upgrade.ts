@@ -8,7 +8,7 @@ import { deploymentTag } from "../../src/model/boot-gc.ts";
 import { type Deployment, type Machine, understand } from "../../src/model/deployments.ts";
 import { type EtcStrategy, isBlocked } from "../../src/model/etc/merge.ts";
 import { withLocalKargs } from "../../src/model/local-kargs.ts";
-import { planNew } from "../../src/model/menu-plan.ts";
+import { planNew, requireReplaceable } from "../../src/model/menu-plan.ts";
 import type { Contents, ImageContent } from "../../src/model/upgrade-decision.ts";
 import { openImage, type StoredImage } from "../oci/image.ts";
 import { findLayer } from "../oci/layer.ts";
@@ -21,7 +21,7 @@ import type { EtcPlace } from "./etc/scan.ts";
 import { collectBootFiles, planCollection } from "./gc.ts";
 import type { Host } from "./host.ts";
 import { observe } from "./observe.ts";
-import { makeBootRoom, planBootRoom } from "./room.ts";
+import { makeBootRoom, planBootRoom, requireWritableBoot } from "./room.ts";
 import { type BootImage, planStage, type StagePlan, stage } from "./stage.ts";
 
 const VERSION = "org.opencontainers.image.version";
@@ -121,9 +121,14 @@ export interface StagingWish {
   readonly etcConflicts: { readonly strategy: EtcStrategy; readonly chosen: boolean };
 }
 
-/** Removes what interrupted commands have left, so that there is room. Returns the machine as it is then. */
+/**
+ * Removes what interrupted commands have left, so that there is room. Returns the machine as it is then. Throws if boot partitions
+ * cannot be written to, or if what is staged must not be replaced.
+ */
 export function tidy(host: Host, repository: Repository): Machine {
+  requireWritableBoot(host);
   const machine = understand(observe(host, repository).seen);
+  requireReplaceable(machine);
   collectBootFiles(host, repository, planCollection(repository, machine));
   return understand(observe(host, repository).seen);
 }
