@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { Wanted } from "../../userspace/install/contents.ts";
 import { planDisk } from "../../userspace/install/disk-plan.ts";
+import { Interruption } from "../../userspace/install/interruption.ts";
 import { installByLoop } from "../../userspace/install/loop.ts";
 import type { Unlocking } from "../../userspace/install/luks.ts";
 import { findSignatures } from "../../userspace/install/signatures.ts";
@@ -82,8 +83,10 @@ test("one that fails leaves a file as it was: none, or a blank one", async (ctx)
   // it has come as far as its file systems when that is found out
   const plan = { ...whole, partitions: [whole.root] };
   const steps: string[] = [];
-  const install = () =>
-    installByLoop(linux, plan, {} as Wanted, (step) => steps.push(step), {} as Unlocking);
+  using interruption = new Interruption();
+  const wanted = interruption.stops({ transport: {} } as unknown as Wanted);
+  const install = (say = (step: string) => void steps.push(step)) =>
+    installByLoop(linux, plan, wanted, say, {} as Unlocking);
 
   await expect(install()).rejects.toThrow("expected a root partition and an ESP");
   expect(steps).toEqual(["divide the file", "make file systems"]);
@@ -91,6 +94,14 @@ test("one that fails leaves a file as it was: none, or a blank one", async (ctx)
 
   writeFileSync(path, "");
   await expect(install()).rejects.toThrow("expected a root partition and an ESP");
+  expect(findSignatures(path)).toEqual([]);
+  expect(run("losetup", "--list", "--output", "BACK-FILE")).not.toContain(path);
+
+  // and so does one that somebody interrupts
+  const interrupted = install((step) => {
+    if (step === "make file systems") process.emit("SIGINT", "SIGINT");
+  });
+  await expect(interrupted).rejects.toThrow("interrupted by SIGINT");
   expect(findSignatures(path)).toEqual([]);
   expect(run("losetup", "--list", "--output", "BACK-FILE")).not.toContain(path);
 });

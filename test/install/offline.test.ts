@@ -97,6 +97,10 @@ test("a disk that is not there is no file in /dev", () => {
   }
 });
 
+test("an empty name, as of a variable that is not set, is wrong usage", () => {
+  expect(install("")).toMatchObject({ status: 2, stdout: "" });
+});
+
 const SIZES = ["--size", "1G", "--esp-size", "100M"];
 
 test("the argument that chooses the image cannot be left out", () => {

@@ -225,6 +225,7 @@ interface Disk {
 }
 
 async function diskAt(path: string, { size: wished, viaLoopback }: Flags): Promise<Disk> {
+  if (path === "") throw new UsageError("the name of the disk, or of the file, is empty");
   const stat = statSync(path, { throwIfNoEntry: false });
   if (stat?.isBlockDevice()) {
     if (wished !== undefined) throw new UsageError(`--size is for files, ${path} is a disk`);
