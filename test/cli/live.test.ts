@@ -2,11 +2,14 @@
  * The commands on the machine that they run on: in a mount namespace whose root is mounted from composefs, with a physical root
  * and `/boot` as GRUB has it.
  */
-import { spawnSync } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
 import {
   chmodSync,
+  closeSync,
   cpSync,
   mkdirSync,
+  openSync,
   readdirSync,
   readFileSync,
   renameSync,
@@ -14,6 +17,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
+import { LOCK_EX } from "../../src/linux/constants.ts";
 import type { HostStatus } from "../../src/model/host-status.ts";
 import { linux } from "../../userspace/linux.ts";
 import { TestMachine } from "../deployment/machine.ts";
@@ -56,19 +60,23 @@ function enter(machine: TestMachine, id: string, ...args: string[]) {
 }
 
 function enterAs(user: string, machine: TestMachine, id: string, ...args: string[]) {
-  const { status, stdout, stderr } = spawnSync(
-    "unshare",
-    [
-      ...["-m", "--propagation", "private", "sh", "-c", ENTER, "sh"],
-      ...[machine.path, `composefs:${id}`, process.execPath, join(PROGRAM, ".."), user],
-      ...[`/old${process.execPath}`, "/program/cfsboot.mjs", ...args],
-    ],
-    {
-      encoding: "utf8",
-      env: { PATH: `${machine.path}/stubs:${process.env.PATH}` },
-    },
-  );
+  const { status, stdout, stderr } = spawnSync("unshare", entering(user, machine, id, args), {
+    encoding: "utf8",
+    env: environment(machine),
+  });
   return { status, stdout, stderr };
+}
+
+function entering(user: string, machine: TestMachine, id: string, args: readonly string[]) {
+  return [
+    ...["-m", "--propagation", "private", "sh", "-c", ENTER, "sh"],
+    ...[machine.path, `composefs:${id}`, process.execPath, join(PROGRAM, ".."), user],
+    ...[`/old${process.execPath}`, "/program/cfsboot.mjs", ...args],
+  ];
+}
+
+function environment(machine: TestMachine) {
+  return { PATH: `${machine.path}/stubs:${process.env.PATH}` };
 }
 
 /** Puts what is on the ESP where GRUB reads it. */
@@ -183,6 +191,34 @@ test("upgrade, finalize, rollback, pin and karg of the machine itself", async (c
     { slot: "rollback", pinned: false, localKargs: { added: [] } },
   ]);
   expect(machine.read("sysroot/boot/loader/entries/cfsboot.cfg")).toContain(" 'quiet'\n");
+});
+
+test("one command at a time changes the deployments; to look, none waits", async (ctx) => {
+  if (linux.geteuid() !== 0) return ctx.skip("not root: nothing can be mounted");
+  using machine = new TestMachine();
+  const first = await machine.stage({ version: "1" }, { counted: false });
+  machine.boot();
+  toGrub(machine);
+  const probe = enter(machine, first, "pin", "booted");
+  if (/not permitted|permission denied/i.test(probe.stderr)) {
+    return ctx.skip("this container may not mount");
+  }
+  expect(probe).toMatchObject({ status: 0, stderr: "" });
+  const lock = openSync(join(machine.path, "run/composefs/cfsboot.lock"), "r+");
+  linux.flock(lock, LOCK_EX);
+  expect(enter(machine, first, "status", "--json")).toMatchObject({ status: 0, stderr: "" });
+  const waiting = spawn("unshare", entering("0", machine, first, ["unpin", "booted"]), {
+    env: environment(machine),
+    stdio: ["ignore", "ignore", "pipe"],
+  });
+  const [said] = await once(waiting.stderr.setEncoding("utf8"), "data");
+  expect(said).toBe("waiting for another process that changes deployments\n");
+  const isPinned = () =>
+    readFileSync(machine.state(first, `${first}.origin`), "utf8").includes("pinned");
+  expect({ ended: waiting.exitCode, pinned: isPinned() }).toEqual({ ended: null, pinned: true });
+  closeSync(lock);
+  expect(await once(waiting, "close")).toEqual([0, null]);
+  expect(isPinned()).toBe(false);
 });
 
 test("the repository of the machine is repaired, tagged and collected, though its disk is mounted read-only", async (ctx) => {
