@@ -31,6 +31,9 @@ if [ -n "\${boot_counter}" -a "\${boot_success}" = "0" -a "\${cfsboot_counted}" 
 fi
 `;
 
+/** What it begins with, and others' do not. */
+export const GRUB_CONFIG_MARK = "# Made by cfsboot install.";
+
 export interface GrubConfig {
   /** UUID of the file system that GRUB reads: the one with `/boot`. */
   readonly uuid: string;
@@ -52,7 +55,7 @@ export function grubConfig({ uuid, separateBoot, timeout, serial }: GrubConfig):
   }
   const menu = `(\${root})${separateBoot ? "" : "/boot"}/loader/entries/cfsboot.cfg`;
   return `\
-# Made by cfsboot install. The menu is in loader/entries/cfsboot.cfg; what is to be added here belongs in custom.cfg.
+${GRUB_CONFIG_MARK} The menu is in loader/entries/cfsboot.cfg; what is to be added here belongs in custom.cfg.
 insmod part_gpt
 insmod search_fs_uuid
 search --no-floppy --fs-uuid --set=root ${uuid}

@@ -71,18 +71,35 @@ test("a /boot of its own is mounted in the system that is installed (bootc#2120,
   expect(stdout).toContain(` rw systemd.mount-extra=UUID=${UUID}:/boot:ext4:ro\n`);
 });
 
-test("GRUB finds the kernels in a /boot of its own (57)", { timeout: 60_000 }, (ctx) => {
+const readBoot = (request: string) =>
+  spawnSync("/usr/sbin/debugfs", ["-R", request, disk], { encoding: "utf8" }).stdout;
+
+test("GRUB finds the kernels in a /boot of its own (57)", { timeout: 120_000 }, (ctx) => {
   if (spawnSync("grub-mkimage", ["--version"]).error) ctx.skip("there is no grub-mkimage");
   const esp = join(directory, "root/efi");
   const { status, stderr } = install(separateBoot, "--bootloader", "grub", "--esp", esp);
   if (status === 77) ctx.skip(`nothing can be mounted by a loop device: ${stderr.split("\n")[0]}`);
   expect({ status, stderr }).toMatchObject({ status: 0 });
-  const read = (request: string) =>
-    spawnSync("/usr/sbin/debugfs", ["-R", request, disk], { encoding: "utf8" }).stdout;
-  const [kernel] = /bootc_composefs-[0-9a-f]{128}/.exec(read("ls -p /")) ?? [];
-  expect(read(`ls -p /${kernel}`)).toContain("/vmlinuz/");
-  expect(read("cat /loader/entries/cfsboot.cfg")).toContain(`  linux '/${kernel}/vmlinuz' `);
-  expect(read("cat /grub/grub.cfg")).toContain(`--set=root ${UUID}\n`);
+  const [kernel] = /bootc_composefs-[0-9a-f]{128}/.exec(readBoot("ls -p /")) ?? [];
+  expect(readBoot(`ls -p /${kernel}`)).toContain("/vmlinuz/");
+  expect(readBoot("cat /loader/entries/cfsboot.cfg")).toContain(`  linux '/${kernel}/vmlinuz' `);
+  expect(readBoot("cat /grub/grub.cfg")).toContain(`--set=root ${UUID}\n`);
+});
+
+test("another system's GRUB keeps its configuration, and ours is beside it", {
+  timeout: 120_000,
+}, (ctx) => {
+  if (spawnSync("grub-mkimage", ["--version"]).error) ctx.skip("there is no grub-mkimage");
+  const mounts = [
+    separateBoot,
+    'mkdir "$0/boot/grub" && echo "menuentry other" > "$0/boot/grub/grub.cfg"',
+  ].join(" && ");
+  const esp = ["--esp", join(directory, "root/efi"), "--replace", "alongside"];
+  const { status, stderr } = install(mounts, "--bootloader", "grub", ...esp);
+  if (status === 77) ctx.skip(`nothing can be mounted by a loop device: ${stderr.split("\n")[0]}`);
+  expect({ status, stderr }).toMatchObject({ status: 0 });
+  expect(readBoot("cat /grub/grub.cfg")).toBe("menuentry other\n");
+  expect(readBoot("cat /grub/cfsboot.cfg")).toContain('/loader/entries/cfsboot.cfg"\n');
 });
 
 const NO_LOADER = ["--bootloader", "none"];

@@ -3,8 +3,10 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeEach, describe, expect, test } from "vitest";
+import { grubConfig } from "../../src/formats/grub-config.ts";
 import { AT_FDCWD } from "../../src/linux/constants.ts";
 import { withDirectory } from "../../src/linux/directories.ts";
+import { besideOthers, earlyConfig } from "../../userspace/install/grub.ts";
 import { findImageGrub, isTaken, writeImageGrub } from "../../userspace/install/image-grub.ts";
 import { linux } from "../../userspace/linux.ts";
 import { imageTree } from "../../userspace/oci/commit.ts";
@@ -124,4 +126,17 @@ test.each([
 
 test("an image without one has none", async () => {
   expect(await install({ path: "usr/lib/shim/shimx64.efi.signed", data: "shim" })).toBe(undefined);
+});
+
+test.each([
+  ["nothing", undefined, "grub.cfg"],
+  ["what an installation has made", grubConfig({ ...PLACE, timeout: 5 }), "grub.cfg"],
+  ["another system's configuration", "menuentry other {\n}\n", "cfsboot.cfg"],
+])("where /boot has %s a program of GRUB reads its own", (_, text, name) => {
+  if (text !== undefined) {
+    mkdirSync(join(esp, "grub"));
+    writeFileSync(join(esp, "grub/grub.cfg"), text);
+  }
+  const place = withDirectory(linux, AT_FDCWD, esp, (fd) => besideOthers(linux, fd, PLACE));
+  expect(earlyConfig(place).split("\n").at(-2)).toBe(`configfile $prefix/${name}`);
 });

@@ -5,9 +5,15 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { grubConfig } from "../../src/formats/grub-config.ts";
+import { GRUB_CONFIG_MARK, grubConfig } from "../../src/formats/grub-config.ts";
 import { newGrubEnv, serializeGrubEnv } from "../../src/formats/grubenv.ts";
-import { createFile, makeDirectories, withDirectory } from "../../src/linux/directories.ts";
+import {
+  createFile,
+  ifThere,
+  makeDirectories,
+  withDirectory,
+} from "../../src/linux/directories.ts";
+import { readFile } from "../../src/linux/files.ts";
 import { HintedError } from "../../src/linux/hint.ts";
 import { type Fd, isErrno, type Linux } from "../../src/linux/linux.ts";
 import { architectureOf } from "../../src/model/disk-layout.ts";
@@ -31,6 +37,8 @@ const MODULES =
 /** What is in no other GRUB. No comment: the parser for this configuration knows none, and complains on the screen. */
 export const EARLY_MARK = "set cfsboot_finds=the_configuration_of_GRUB";
 const MENU_TIMEOUT = 5;
+/** Below `/boot`. */
+const DIRECTORY = "grub";
 const DIRECTORY_MODE = 0o755;
 const FILE_MODE = 0o600;
 
@@ -40,6 +48,20 @@ export interface GrubPlace {
   readonly uuid: string;
   /** Whether that is one of its own. */
   readonly separateBoot: boolean;
+  /** The name of the configuration there; absent: the usual one. */
+  readonly config?: string;
+}
+
+/** In `DIRECTORY`, and what ours is called where another system has one. */
+const CONFIG = "grub.cfg";
+const CONFIG_BESIDE = "cfsboot.cfg";
+const MAX_CONFIG = 1 << 20;
+
+/** The place, with a name for the configuration that takes nothing from another system, whose GRUB has one in `boot`. */
+export function besideOthers(linux: Linux, boot: Fd, place: GrubPlace): GrubPlace {
+  const there = ifThere(() => readFile(linux, boot, `${DIRECTORY}/${CONFIG}`, MAX_CONFIG));
+  const foreign = there !== undefined && !Buffer.from(there).includes(GRUB_CONFIG_MARK);
+  return foreign ? { ...place, config: CONFIG_BESIDE } : place;
 }
 
 /** What leads a program of GRUB to its configuration. */
@@ -48,13 +70,13 @@ export function earlyConfig(place: GrubPlace): string {
     EARLY_MARK,
     `search --no-floppy --fs-uuid --set=root ${place.uuid}`,
     `set prefix=($root)${directoryOf(place)}`,
-    "configfile $prefix/grub.cfg",
+    `configfile $prefix/${place.config ?? CONFIG}`,
   ];
   return lines.map((line) => `${line}\n`).join("");
 }
 
 function directoryOf({ separateBoot }: GrubPlace): string {
-  return separateBoot ? "/grub" : "/boot/grub";
+  return separateBoot ? `/${DIRECTORY}` : `/boot/${DIRECTORY}`;
 }
 
 /** Makes the program. Throws if GRUB's tools or modules for the architecture are missing. */
@@ -90,10 +112,10 @@ export function makeGrub(place: GrubPlace, architecture: string): EfiProgram {
 
 /** Writes the configuration and the environment block, unless there are some. */
 export function writeGrubConfig(linux: Linux, boot: Fd, place: GrubPlace): void {
-  makeDirectories(linux, boot, "grub", DIRECTORY_MODE);
-  withDirectory(linux, boot, "grub", (directory) => {
+  makeDirectories(linux, boot, DIRECTORY, DIRECTORY_MODE);
+  withDirectory(linux, boot, DIRECTORY, (directory) => {
     const config = Buffer.from(grubConfig({ ...place, timeout: MENU_TIMEOUT }));
-    createIfMissing(linux, directory, "grub.cfg", config);
+    createIfMissing(linux, directory, place.config ?? CONFIG, config);
     createIfMissing(linux, directory, "grubenv", serializeGrubEnv(newGrubEnv()));
     linux.fsync(directory);
   });

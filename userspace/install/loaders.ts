@@ -7,7 +7,7 @@ import type { Host } from "../deployment/host.ts";
 import type { Repository } from "../repository/repository.ts";
 import { writeEfiProgram } from "./efi-program.ts";
 import { type BootOption, tellFirmware } from "./firmware.ts";
-import { type GrubPlace, makeGrub, writeGrubConfig } from "./grub.ts";
+import { besideOthers, type GrubPlace, makeGrub, writeGrubConfig } from "./grub.ts";
 import { findImageGrub, isTaken, writeImageGrub } from "./image-grub.ts";
 import { findSystemdBoot, writeSystemdBoot } from "./systemd-boot.ts";
 
@@ -63,8 +63,10 @@ export function prepareLoader(
 ): Loader | undefined {
   if (bootLoader === "none") return undefined;
   if (bootLoader === "grub") {
-    return prepareGrub(repository, tree, architecture, { linux, esp, grub }, () =>
-      writeGrubConfig(linux, places[0].directory, grub),
+    const { directory } = places[0];
+    const place = besideOthers(linux, directory, grub);
+    return prepareGrub(repository, tree, architecture, { linux, esp, grub: place }, () =>
+      writeGrubConfig(linux, directory, place),
     );
   }
   const program = findSystemdBoot(repository, tree, architecture);
