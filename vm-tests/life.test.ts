@@ -31,10 +31,7 @@ const STATES = "ls /sysroot/state/deploy";
 const STATE_OF_STAGED =
   "/sysroot/state/deploy/$(grep -oE [0-9a-f]{128} /run/composefs/staged-deployment)";
 const GC_AGAIN = "cfsboot gc --dry-run --json";
-const NOTHING_TO_COLLECT = {
-  steps: [],
-  result: { objects_removed: 0, objects_bytes: 0, images_pruned: 0, streams_pruned: 0 },
-};
+const NOTHING_TO_COLLECT = { changed: false, steps: [] };
 const FOREIGN = `title Foreign\\nversion 1\\nlinux /no-such-kernel\\noptions composefs=${"0".repeat(128)}\\n`;
 
 /** One boot after the other: together they take longer than other tests may. */
@@ -125,7 +122,7 @@ test.for(["systemd", "grub"] as const)(
     });
     expect(answer(two, "failed")).toBe("");
     expect(answer(two, "shutdown")).toBe("");
-    expectDone(two, "large", "gc", "foreign", "rollback");
+    expectDone(two, "judged", "large", "gc", "foreign", "rollback");
     expect(JSON.parse(answer(two, "gcAgain"))).toMatchObject(NOTHING_TO_COLLECT);
     expect(slots(statusOf(two))).toBe("booted rollback");
     expect(statusOf(two).cfsboot.foreignEntries).toMatchObject([{ name: "foreign.conf" }]);
@@ -156,7 +153,7 @@ test.for(["systemd", "grub"] as const)(
       rollback: { image: { version: "2" } },
       rollbackQueued: false,
     });
-    expectDone(three, "edit", "pin", "upgrade");
+    expectDone(three, "judged", "edit", "pin", "upgrade");
     expect(slots(statusOf(three, "staged"))).toBe("staged booted rollback");
     expect(answer(three, "failed")).toBe("");
 
@@ -187,7 +184,7 @@ test.for(["systemd", "grub"] as const)(
     });
     expect(answer(four, "edit")).toMatch("Edit cancelled");
     expectRefused(four, "editBoth", /invalid state transition/i);
-    expectDone(four, "large", "upgrade");
+    expectDone(four, "judged", "large", "upgrade");
     expect(statusOf(four, "staged").status.staged).toMatchObject({
       image: { version: "4", image: { image: "registry.example/os:four" } },
     });
@@ -216,7 +213,7 @@ test.for(["systemd", "grub"] as const)(
       rollback: { image: { version: "3" } },
       otherDeployments: [{ composefs: { verity: base }, pinned: true }],
     });
-    expectDone(five, "gc", "rollback");
+    expectDone(five, "judged", "gc", "rollback");
     expect(answer(five, "states").split("\n")).toHaveLength(3);
     expect(answer(five, "large")).toMatch("No such file");
     expect(JSON.parse(answer(five, "gcAgain"))).toMatchObject(NOTHING_TO_COLLECT);
@@ -243,7 +240,7 @@ test.for(["systemd", "grub"] as const)(
     expect(answer(six, "etc")).toBe("one,mine,local,third");
     expect(slots(statusOf(six))).toBe("booted rollback other");
     expectRefused(six, "same", /deployment [0-9a-f]{12} has this image already/);
-    expectDone(six, "inPlace", "unpin", "switch");
+    expectDone(six, "judged", "inPlace", "unpin", "switch");
     expect(statusOf(six, "adopted").status.rollback).toMatchObject({
       image: { image: { image: "registry.example/os:same" }, version: "4" },
     });
@@ -274,7 +271,7 @@ test.for(["systemd", "grub"] as const)(
     expect(statusOf(seven).status.rollback?.composefs.verity).toBe(base);
     expect(answer(seven, "states").split("\n")).toHaveLength(2);
     expect(answer(seven, "kernels").split("\n")).toHaveLength(2);
-    expectDone(seven, "gc", "download");
+    expectDone(seven, "judged", "gc", "download");
     expect(statusOf(seven, "downloaded").status.staged).toMatchObject({ downloadOnly: true });
     expect(answer(seven, "failed")).toBe("");
     expect(answer(seven, "shutdown")).toBe("");
@@ -293,7 +290,7 @@ test.for(["systemd", "grub"] as const)(
     expect(answer(eight, "release")).toBe("other 1");
     expect(slots(statusOf(eight))).toBe("booted rollback");
     expect(statusOf(eight).cfsboot.trouble).toBeNull();
-    expectDone(eight, "download", "more", "fromDownloaded");
+    expectDone(eight, "judged", "download", "more", "fromDownloaded");
     expect(answer(eight, "more")).toMatch("it is downloaded already");
     expect(statusOf(eight, "staged").status.staged).toMatchObject({ downloadOnly: false });
     expect(answer(eight, "failed")).toBe("");
@@ -319,7 +316,7 @@ test.for(["systemd", "grub"] as const)(
       booted: { image: { image: { image: OTHER }, version: "other 2" } },
       rollback: { image: { version: "other 1" } },
     });
-    expectDone(nine, "gc");
+    expectDone(nine, "judged", "gc");
     // that of the first image has gone with the last that booted it
     const kernel = statusOf(six, "staged").cfsboot.deployments[0]?.kernel;
     expect(answer(nine, "kernels")).toBe(`${machine.kernels}/bootc_composefs-${kernel}`);

@@ -86,7 +86,7 @@ test.for(["systemd", "grub"] as const)(
     ]);
     expect(answer(second, "failed")).toBe("");
     expect(answer(second, "shutdown")).toBe("");
-    expectDone(second, "rollback");
+    expectDone(second, "judged", "rollback");
 
     const third = await machine.boot({
       root: ROOT,
