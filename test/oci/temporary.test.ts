@@ -1,8 +1,10 @@
 import { spawn } from "node:child_process";
 import {
+  closeSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
+  openSync,
   readdirSync,
   readFileSync,
   rmSync,
@@ -44,6 +46,9 @@ describe("temporary directories", () => {
     writeFileSync(join(directory.path, "a/b"), "");
     directory.close();
     expect(readdirSync(parent)).toEqual([]);
+    const next = openSync(parent, "r"); // may have the number that the directory's lock had
+    directory.close();
+    closeSync(next); // and is still open
   });
 
   test("of a process that was killed: the next one removes them, but not those in use, nor others'", () => {

@@ -57,7 +57,9 @@ export class TemporaryDirectory {
     return this.#closing.signal;
   }
 
+  /** A second time nothing happens: a signal may have been first. */
   close(): void {
+    if (this.#closing.signal.aborted) return;
     this.#closing.abort();
     process.off("exit", this.#onExit);
     for (const signal of SIGNALS) process.off(signal, this.#onSignal);
