@@ -1,5 +1,6 @@
 /** Changes of a boot menu that leave all entries in it. */
-import type { Deployment } from "./deployments.ts";
+import type { Deployment, Observation } from "./deployments.ts";
+import { distinct } from "./menu-entry.ts";
 import { type MenuPlan, PlanError } from "./menu-plan.ts";
 
 /** Throws if a deployment is known not to come up. */
@@ -8,6 +9,16 @@ export function requireSound({ id, damage }: Deployment): void {
   throw new PlanError(
     `deployment ${id.slice(0, 12)} would not come up: ${damage.join("; ")}`,
     "--force if you know better",
+  );
+}
+
+/** Whether a plan changes nothing: the menu has these entries, in this order. */
+export function leavesMenu({ menu }: Pick<Observation, "menu">, plan: MenuPlan): boolean {
+  const present = distinct(menu);
+  return (
+    plan.dropped.length === 0 &&
+    plan.menu.length === present.length &&
+    plan.menu.every(({ entry }, place) => entry === present[place])
   );
 }
 

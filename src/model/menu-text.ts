@@ -1,7 +1,6 @@
-/** Plans about the boot menu, and deployments, for people. */
+/** Deployments for people. */
 import { formatOriginImage } from "../formats/origin.ts";
 import type { Deployment, Machine } from "./deployments.ts";
-import type { MenuPlan } from "./menu-plan.ts";
 
 /** `1 5aedd6292fb3 quay.io/x/y:tag (rollback)`; one that the machine has no longer has no index. */
 export function deploymentText(machine: Machine, one: Deployment): string {
@@ -11,14 +10,4 @@ export function deploymentText(machine: Machine, one: Deployment): string {
   const reference =
     image === undefined ? "" : ` ${formatOriginImage(image).replace(/^[^:]*:/, "")}`;
   return `${index}${one.id.slice(0, 12)}${reference.replace(" docker://", " ")} (${one.slot})`;
-}
-
-/** A plan's steps, one a line. */
-export function describeMenu(machine: Machine, { menu, dropped }: MenuPlan): string[] {
-  const short = ({ id }: { readonly id: string }) => id.slice(0, 12);
-  const names = menu.map(short).join(", ") || "none of ours";
-  return [
-    `write the boot menu: ${names}`,
-    ...dropped.map((one) => `drop the deployment ${deploymentText(machine, one)}`),
-  ];
 }

@@ -22,7 +22,15 @@ export type Decision =
   /** The deployment follows the new reference. */
   | { readonly do: "adopt"; readonly deployment: Deployment }
   /** There is nothing to do. `pending`: with a reboot something else than what runs would be booted, as asked for. */
-  | { readonly do: "nothing"; readonly why: string; readonly pending: boolean };
+  | {
+      readonly do: "nothing";
+      readonly why: string;
+      readonly pending: boolean;
+      readonly deployment: Deployment;
+    };
+
+/** A decision that needs nothing fetched. */
+export type SettledDecision = Exclude<Decision, { do: "stage" }>;
 
 export interface UpgradeWish {
   readonly downloadOnly: boolean;
@@ -34,8 +42,13 @@ export interface SwitchWish extends UpgradeWish {
 }
 
 /** The image that the machine follows: that of what is staged, so that an upgrade does not undo a switch, else of what runs. */
-export function followedImage({ staged, booted }: Machine): OriginImage | undefined {
-  return staged?.state?.origin?.image ?? booted?.state?.origin?.image;
+export function followedImage(machine: Machine): OriginImage | undefined {
+  return followedDeployment(machine)?.state?.origin?.image;
+}
+
+/** The deployment that it is the image of. */
+export function followedDeployment({ staged, booted }: Machine): Deployment | undefined {
+  return staged?.state?.origin?.image === undefined ? booted : staged;
 }
 
 /** Whether two references are the same. */
@@ -73,24 +86,34 @@ export function decideUpgrade(
   if (twin === booted) {
     const queued =
       next === undefined || next === booted ? "" : `; ${next.id.slice(0, 12)} is booted next`;
-    return { do: "nothing", why: `it is what runs${queued}`, pending: false };
+    return { do: "nothing", why: `it is what runs${queued}`, pending: false, deployment: twin };
   }
   const why = `it is that of the ${twin.slot} deployment ${name}`;
   return twin === next
-    ? { do: "nothing", why: `${why}, which is booted next`, pending: true }
-    : { do: "nothing", why: `${why}; cfsboot rollback ${name} boots it`, pending: false };
+    ? { do: "nothing", why: `${why}, which is booted next`, pending: true, deployment: twin }
+    : {
+        do: "nothing",
+        why: `${why}; cfsboot rollback ${name} boots it`,
+        pending: false,
+        deployment: twin,
+      };
 }
 
-function decideStaged(staged: Deployment, { downloadOnly }: UpgradeWish): Decision {
+function decideStaged(staged: Deployment, { downloadOnly }: UpgradeWish): SettledDecision {
   if (staged.downloadOnly && !downloadOnly) return { do: "unlock", deployment: staged };
   if (staged.downloadOnly) {
-    return { do: "nothing", why: "it is downloaded already", pending: false };
+    return {
+      do: "nothing",
+      why: "it is downloaded already",
+      pending: false,
+      deployment: staged,
+    };
   }
-  return { do: "nothing", why: "it is staged already", pending: true };
+  return { do: "nothing", why: "it is staged already", pending: true, deployment: staged };
 }
 
 /** What `--from-downloaded` does. Throws a `PlanError` if nothing is staged. */
-export function decideFromDownloaded({ staged }: Machine): Decision {
+export function decideFromDownloaded({ staged }: Machine): SettledDecision {
   if (staged === undefined) {
     throw new PlanError("nothing is staged", "cfsboot upgrade --download-only downloads an update");
   }

@@ -482,8 +482,8 @@ describe("rollback, pin, delete, gc", () => {
       /^remove state of abababababab\nDry run \(no files deleted\):\nObjects: 0 removed/,
     );
     expect(JSON.parse(succeed(machine, "gc", "--dry-run", "--json"))).toMatchObject({
-      dry_run: true,
-      steps: ["remove state of abababababab"],
+      dryRun: true,
+      steps: [{ do: "remove-state", id: "ab".repeat(32) }],
     });
     succeed(machine, "gc");
     expect(machine.names("sysroot/state/deploy")).toEqual([first, second].sort());

@@ -6,7 +6,7 @@ import { artifactName } from "../../src/model/menu-entry.ts";
 import { ENTRIES } from "../../userspace/bootloader/boot-place.ts";
 import { readMenu } from "../../userspace/bootloader/entries.ts";
 import { observe } from "../../userspace/deployment/observe.ts";
-import { describeRepair, planRepair, repair } from "../../userspace/deployment/repair.ts";
+import { planRepair, repair, repairSteps } from "../../userspace/deployment/repair.ts";
 import { bootables } from "../model-disk/boots.ts";
 import { PowerFailure } from "../model-disk/crash.ts";
 import { ModelMachine } from "../model-disk/machine.ts";
@@ -20,7 +20,7 @@ const mend: Act = (machine) =>
     const cmdline = `BOOT_IMAGE=/x root=UUID=1234 rw composefs=?${host.running?.id}`;
     const plan = planRepair({ ...host, cmdline }, repository, observe(host, repository).seen);
     expect(plan.hopeless).toEqual(new Map());
-    if (describeRepair(plan).length > 0) repair(host, plan);
+    if (repairSteps(plan).length > 0) repair(host, plan);
   });
 
 /** What one may lose, of a machine that runs the second image and has the first behind it. */

@@ -5,11 +5,12 @@ import { expect, test } from "vitest";
 import { AT_FDCWD, O_DIRECTORY, O_RDONLY, O_TRUNC, O_WRONLY } from "../../src/linux/constants.ts";
 import { readFile, writeAll } from "../../src/linux/files.ts";
 import { planDelete } from "../../src/model/menu-plan.ts";
+import { stepText } from "../../src/model/steps.ts";
 import { changeMenu } from "../../userspace/deployment/change.ts";
 import {
   collect,
   collectBootFiles,
-  describeCollection,
+  collectionSteps,
   planCollection,
 } from "../../userspace/deployment/gc.ts";
 import type { Host } from "../../userspace/deployment/host.ts";
@@ -76,7 +77,7 @@ test("the migration does not drop the entries that are prefixed already, as boot
     PREFIX + ids[2],
   ]);
   const steps = machine.with((_host, repository, state) =>
-    describeCollection(planCollection(repository, state)),
+    collectionSteps(planCollection(repository, state)).map((step) => stepText(step, state)),
   );
   expect(steps).toEqual([
     `give kernel ${ids[1]!.slice(0, 12)} the name that it has today: ${PREFIX}${ids[1]!.slice(0, 12)}…`,

@@ -68,10 +68,11 @@ describe("upgrade", () => {
   });
 
   test("what is staged already is known by its manifest, so that --apply reboots (bootc defect: staged digest)", () => {
-    expect(upgrade(machine(1, [1], { number: 2 }), 2)).toEqual({
+    expect(upgrade(machine(1, [1], { number: 2 }), 2)).toMatchObject({
       do: "nothing",
       why: "it is staged already",
       pending: true,
+      deployment: { id: idOf(2), slot: "staged" },
     });
   });
 

@@ -9,6 +9,7 @@ import type { HostStatus } from "../../src/model/host-status.ts";
 import { addExamples } from "./example.ts";
 import { inputName, readInput } from "./files.ts";
 import { withMachine } from "./machine.ts";
+import { Report } from "./report.ts";
 import { type StagingFlags, stagingOptions } from "./staging-options.ts";
 
 interface Flags extends StagingFlags {
@@ -25,7 +26,7 @@ export function register(program: Command): void {
     )
     .action(edit);
   stagingOptions(command);
-  addExamples(command, "cfsboot edit", "cfsboot edit --filename host.yaml");
+  addExamples(command, "cfsboot edit", "cfsboot edit --filename host.yaml --json");
 }
 
 async function edit(flags: Flags): Promise<void> {
@@ -38,18 +39,20 @@ async function edit(flags: Flags): Promise<void> {
   const { rollBack } = await import("./rollback.ts");
   const { rebootAfter } = await import("./machine.ts");
   const apply = rebootAfter(flags);
+  const report = new Report(flags);
   await withMachine(flags, flags.dryRun ? "look" : "change", async (open) => {
     const { host, repository, readOnly } = open;
     const status = hostStatus(hostFacts(host, repository, { usrOverlay: undefined, readOnly }));
     const wished =
-      flags.filename === undefined ? await inEditor(status) : await fromFile(flags.filename);
+      flags.filename === undefined ? await inEditor(status, flags) : await fromFile(flags.filename);
     const change = changeOfSpec(specOf(status), wished);
+    const back = { ...flags, discardStaged: false, force: false };
     switch (change.do) {
       case "nothing":
-        process.stdout.write("Edit cancelled, no changes made.\n");
-        return;
+        report.say(["Edit cancelled, no changes made."]);
+        return report.end({});
       case "rollback":
-        return rollBack(open, undefined, { ...flags, discardStaged: false, force: false }, apply);
+        return report.end(await rollBack(open, undefined, back, report), apply);
       case "switch": {
         const { image } = change;
         const { downloadOnly } = flags;
@@ -59,8 +62,8 @@ async function edit(flags: Flags): Promise<void> {
           decide: (_: unknown, twin: Parameters<typeof decideSwitch>[0]) =>
             decideSwitch(twin, { inPlace: false, downloadOnly }),
         };
-        const machine = mend(open, flags.dryRun ? "tell" : "write");
-        return follow(open, machine, wish, flags, apply);
+        const machine = mend(open, flags.dryRun ? "tell" : "write", report);
+        return report.end(await follow(open, machine, wish, flags, report), apply);
       }
     }
   });
@@ -81,13 +84,19 @@ async function fromFile(path: string): Promise<HostSpec> {
  * Shows the document in the editor of the one who runs this, and reads it when that is left. What cannot be read stays in
  * its file, which the error names.
  */
-async function inEditor({ apiVersion, kind, metadata, spec }: HostStatus): Promise<HostSpec> {
+async function inEditor(
+  { apiVersion, kind, metadata, spec }: HostStatus,
+  { json }: Flags,
+): Promise<HostSpec> {
   const { stringify } = await import("yaml");
   const directory = mkdtempSync(join(tmpdir(), "cfsboot-edit-"));
   const path = join(directory, "host.yaml");
   writeFileSync(path, stringify({ apiVersion, kind, metadata, spec }));
   const editor = process.env.VISUAL || process.env.EDITOR || "vi";
-  const run = spawnSync("sh", ["-c", `${editor} "$1"`, "sh", path], { stdio: "inherit" });
+  const run = spawnSync("sh", ["-c", `${editor} "$1"`, "sh", path], {
+    // standard output is that of the object
+    stdio: ["inherit", json ? 2 : "inherit", "inherit"],
+  });
   if (run.error !== undefined || run.status !== 0) {
     rmSync(directory, { recursive: true });
     throw new Error(`${editor} has failed: nothing is changed`, { cause: run.error });

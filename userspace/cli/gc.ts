@@ -66,7 +66,7 @@ export function gcText(result: GcResult, dryRun: boolean): string {
 }
 
 /** The result as JSON; the fields are those of `cfsctl`'s varlink interface. */
-export function gcJson(result: GcResult, dryRun: boolean, more: object = {}): string {
+function gcJson(result: GcResult, dryRun: boolean): string {
   const document = {
     result: {
       objects_removed: result.objectsRemoved,
@@ -75,7 +75,6 @@ export function gcJson(result: GcResult, dryRun: boolean, more: object = {}): st
       streams_pruned: result.streamsPruned,
     },
     dry_run: dryRun,
-    ...more,
   };
   return `${JSON.stringify(document)}\n`;
 }

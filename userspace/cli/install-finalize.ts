@@ -1,6 +1,7 @@
 /** `cfsboot install finalize` */
 import type { Command } from "commander";
 import { addExamples } from "./example.ts";
+import { jsonOption, Report } from "./report.ts";
 
 export function registerFinalize(install: Command): void {
   addExamples(
@@ -10,12 +11,14 @@ export function registerFinalize(install: Command): void {
         "trim a file system and freeze it for a moment, so that all of it is in its place",
       )
       .argument("<root>", "a directory of it")
+      .addOption(jsonOption())
       .action(finalize),
     "cfsboot install finalize /mnt",
+    "cfsboot install finalize --json /mnt",
   );
 }
 
-async function finalize(root: string): Promise<void> {
+async function finalize(root: string, { json }: { readonly json: boolean }): Promise<void> {
   const { AT_FDCWD } = await import("../../src/linux/constants.ts");
   const { openDirectory } = await import("../../src/linux/directories.ts");
   const { finishFileSystem } = await import("../install/finish.ts");
@@ -26,4 +29,7 @@ async function finalize(root: string): Promise<void> {
   } finally {
     linux.close(fd);
   }
+  const report = new Report({ json, dryRun: false });
+  report.note([{ do: "finish-file-system", path: root }]);
+  return report.end({});
 }

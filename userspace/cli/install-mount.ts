@@ -5,6 +5,7 @@ import { type Command, Option } from "commander";
 import type { Loader } from "../deployment/host.ts";
 import { addExamples } from "./example.ts";
 import { DEPLOYMENT_HELP, withMachine } from "./machine.ts";
+import { jsonOption, Report } from "./report.ts";
 
 interface Flags {
   readonly sysroot: string;
@@ -12,6 +13,7 @@ interface Flags {
   readonly loader?: Loader;
   readonly deployment: string;
   readonly readOnly: boolean;
+  readonly json: boolean;
 }
 
 /** Where an ESP may be mounted, below the physical root. */
@@ -31,23 +33,33 @@ export function registerMount(install: Command): void {
     .option("--deployment <deployment>", DEPLOYMENT_HELP.replace(/^deployment: /, ""), "0")
     .addOption(new Option("--latest", "the default, for those used to bootc").hideHelp())
     .option("--read-only", "nothing below it can be written to", false)
+    .addOption(jsonOption())
     .action(mount);
-  addExamples(command, "cfsboot install mount --sysroot /mnt/disk --esp /mnt/esp /mnt/system");
+  addExamples(
+    command,
+    "cfsboot install mount --sysroot /mnt/disk --esp /mnt/esp /mnt/system",
+    "cfsboot install mount --sysroot /mnt/disk --read-only --json /mnt/system",
+  );
 }
 
 async function mount(target: string, flags: Flags): Promise<void> {
   const { mountDeployment } = await import("../install/mount.ts");
   const { observe } = await import("../deployment/observe.ts");
+  const { concerned } = await import("./concerned.ts");
   const { findDeployment, understand } = await import("../../src/model/deployments.ts");
   const sysroot = resolve(flags.sysroot);
   const boot = flags.esp ?? findBoot(sysroot);
-  const { loader } = flags;
+  const { loader, readOnly, json } = flags;
+  const report = new Report({ json, dryRun: false });
   await withMachine({ sysroot, boot: [boot], ...(loader && { loader }) }, "look", (machine) => {
     const { host, repository } = machine;
     const found = understand(observe(host, repository).seen);
     const deployment = findDeployment(found, flags.deployment);
-    mountDeployment(host, repository, deployment, resolve(target), flags.readOnly);
-    process.stdout.write(`Mounted ${deployment.id.slice(0, 12)} on ${target}\n`);
+    const { id } = deployment;
+    mountDeployment(host, repository, deployment, resolve(target), readOnly);
+    report.note([{ do: "mount", id, path: resolve(target), readOnly }]);
+    report.say([`Mounted ${id.slice(0, 12)} on ${target}`]);
+    return report.end({ deployments: concerned(machine, deployment) });
   });
 }
 

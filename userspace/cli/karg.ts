@@ -11,14 +11,14 @@ import {
   rebootAfter,
   withMachine,
 } from "./machine.ts";
+import { jsonOption, Report, type ReportFlags } from "./report.ts";
 
 interface ListFlags extends MachineFlags {
   readonly json: boolean;
 }
 
-interface EditFlags extends MachineFlags {
+interface EditFlags extends MachineFlags, ReportFlags {
   readonly apply: boolean;
-  readonly dryRun: boolean;
 }
 
 type Edit = KargEdit["edit"];
@@ -47,9 +47,14 @@ function registerEdit(karg: Command, edit: Edit, description: string, example: s
     .argument("<argument...>", "NAME or NAME=VALUE")
     .option("--apply", "reboot", false)
     .addOption(dryRunOption())
+    .addOption(jsonOption())
     .action((args: readonly string[], flags: EditFlags) => change(edit, args, flags));
   machineOptions(command);
-  addExamples(command, `cfsboot karg ${edit} ${example}`);
+  addExamples(
+    command,
+    `cfsboot karg ${edit} ${example}`,
+    `cfsboot karg ${edit} --dry-run --json ${example}`,
+  );
 }
 
 async function listKargs(name: string | undefined, flags: ListFlags): Promise<void> {
@@ -101,21 +106,33 @@ async function change(edit: Edit, args: readonly string[], flags: EditFlags): Pr
   const { parseKargs } = await import("../../src/formats/kargs.ts");
   const { understand } = await import("../../src/model/deployments.ts");
   const { kargTargets } = await import("../../src/model/local-kargs.ts");
-  const { deploymentText } = await import("../../src/model/menu-text.ts");
+  const { stepText } = await import("../../src/model/steps.ts");
+  const { awaitsReboot, concerned } = await import("./concerned.ts");
   const edits = usage(() => args.flatMap(parseKargs)).map((karg): KargEdit => ({ edit, karg }));
-  await withMachine(flags, flags.dryRun ? "look" : "change", async ({ host, repository }) => {
+  await withMachine(flags, flags.dryRun ? "look" : "change", async (open) => {
+    const { host, repository } = open;
+    const report = new Report(flags);
     const { seen } = observe(host, repository);
     const machine = understand(seen);
     const targets = kargTargets(machine);
     if (targets.length === 0) throw new Error("there is no deployment");
     const plan = planKargs(targets, edits);
     if (!flags.dryRun) changeKargs(host, seen, plan);
+    let changed = false;
     for (const { id, options } of plan) {
-      const one = targets.find((target) => target.id === id)!;
-      const same = one.entry.bls.options === options ? " (as they were)" : "";
-      process.stdout.write(`${deploymentText(machine, one)}: ${options}${same}\n`);
+      const step = { do: "set-options", id, options } as const;
+      const same = targets.find((target) => target.id === id)!.entry.bls.options === options;
+      report.note(same ? [] : [step]);
+      report.say([`${stepText(step, machine)}${same ? " (as they were)" : ""}`]);
+      changed ||= !same;
     }
-    if (!flags.dryRun) await apply();
+    const waits = awaitsReboot(host, machine);
+    const ending = {
+      deployments: concerned(open, ...targets),
+      rebootRequired: waits === null ? null : waits || changed,
+      apply: true,
+    };
+    return report.end(ending, apply);
   });
 }
 

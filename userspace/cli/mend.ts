@@ -1,19 +1,25 @@
 /** Writes again what boot partitions have lost, before a command goes on that changes what is booted; and tells. */
 import { type Machine, understand } from "../../src/model/deployments.ts";
+import { stepText } from "../../src/model/steps.ts";
 import type { Loader } from "../deployment/host.ts";
 import { observe } from "../deployment/observe.ts";
-import { describeRepair, planRepair, type RepairPlan, repair } from "../deployment/repair.ts";
+import { planRepair, type RepairPlan, repair, repairSteps } from "../deployment/repair.ts";
 import { describeError } from "./errors.ts";
 import type { OpenMachine } from "./machine.ts";
-import { print, warn } from "./staging-decision.ts";
+import type { Report } from "./report.ts";
+import { warn } from "./staging-decision.ts";
 
 /**
  * "write": what is lost is written, and told. "tell": it is told what would be. "check": only that something is lost.
  * Returns the machine as it is then, or would be. What cannot be written again is a warning.
  */
-export function mend({ host, repository }: OpenMachine, how: "write" | "tell" | "check"): Machine {
+export function mend(
+  { host, repository }: OpenMachine,
+  how: "write" | "tell" | "check",
+  report: Report,
+): Machine {
   const plan = planRepair(host, repository, observe(host, repository).seen);
-  const lost = describeRepair(plan).length > 0;
+  const lost = repairSteps(plan).length > 0;
   if (how === "check") {
     if (lost) warn("boot files are lost, which cfsboot upgrade writes again: see cfsboot status");
     return understand(plan.seen);
@@ -29,13 +35,19 @@ export function mend({ host, repository }: OpenMachine, how: "write" | "tell" | 
   warnOfHopeless(plan);
   if (!lost) return understand(plan.seen);
   if (how === "write") repair(host, plan);
-  tellRepair(plan, host.loader, how === "tell");
+  tellRepair(plan, host.loader, report);
   return how === "tell" ? understand(plan.seen) : understand(observe(host, repository).seen);
 }
 
 /** Tells what is, or will be, written. */
-export function tellRepair(plan: RepairPlan, loader: Loader, dryRun: boolean): void {
-  print(describeRepair(plan).map((step) => (dryRun ? step : `Mended: ${step}`)));
+export function tellRepair(plan: RepairPlan, loader: Loader, report: Report): void {
+  const machine = understand(plan.seen);
+  const steps = repairSteps(plan);
+  report.tell(
+    steps,
+    machine,
+    steps.map((step) => `Mended: ${stepText(step, machine)}`),
+  );
   if (plan.wasEmpty) warn(`the boot menu was empty: ${LOADER_HINTS[loader]}`);
 }
 

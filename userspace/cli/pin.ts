@@ -8,10 +8,9 @@ import {
   machineOptions,
   withMachine,
 } from "./machine.ts";
+import { jsonOption, Report, type ReportFlags } from "./report.ts";
 
-interface Flags extends MachineFlags {
-  readonly dryRun: boolean;
-}
+type Flags = MachineFlags & ReportFlags;
 
 export function registerPin(program: Command): void {
   const command = program
@@ -19,9 +18,10 @@ export function registerPin(program: Command): void {
     .description("keep a deployment, however many come after it")
     .argument("<deployment...>", DEPLOYMENT_HELP)
     .addOption(dryRunOption())
+    .addOption(jsonOption())
     .action((names: readonly string[], flags: Flags) => setAll(names, flags, true));
   machineOptions(command);
-  addExamples(command, "cfsboot pin booted");
+  addExamples(command, "cfsboot pin booted", "cfsboot pin booted rollback --json");
 }
 
 export function registerUnpin(program: Command): void {
@@ -30,9 +30,10 @@ export function registerUnpin(program: Command): void {
     .description("let a deployment go when newer ones need its place")
     .argument("<deployment...>", DEPLOYMENT_HELP)
     .addOption(dryRunOption())
+    .addOption(jsonOption())
     .action((names: readonly string[], flags: Flags) => setAll(names, flags, false));
   machineOptions(command);
-  addExamples(command, "cfsboot unpin 2");
+  addExamples(command, "cfsboot unpin 2", "cfsboot unpin 2 --json");
 }
 
 async function setAll(names: readonly string[], flags: Flags, pinned: boolean): Promise<void> {
@@ -40,17 +41,20 @@ async function setAll(names: readonly string[], flags: Flags, pinned: boolean): 
   const { setPinned } = await import("../deployment/change.ts");
   const { findDeployment, understand } = await import("../../src/model/deployments.ts");
   const { deploymentText } = await import("../../src/model/menu-text.ts");
-  await withMachine(flags, flags.dryRun ? "look" : "change", ({ host, repository }) => {
+  const { stepText } = await import("../../src/model/steps.ts");
+  const { concerned } = await import("./concerned.ts");
+  await withMachine(flags, flags.dryRun ? "look" : "change", (open) => {
+    const { host, repository } = open;
+    const report = new Report(flags);
     const machine = understand(observe(host, repository).seen);
-    const found = names.map((name) => findDeployment(machine, name));
+    const found = [...new Set(names.map((name) => findDeployment(machine, name)))];
     for (const one of found) {
-      const name = deploymentText(machine, one);
-      if (flags.dryRun) {
-        process.stdout.write(`${pinned ? "pin" : "unpin"} the deployment ${name}\n`);
-        continue;
-      }
-      setPinned(host, one, pinned);
-      process.stdout.write(`${pinned ? "Pinned" : "Unpinned"}: ${name}\n`);
+      const step = { do: pinned ? "pin" : "unpin", id: one.id } as const;
+      if (!flags.dryRun) setPinned(host, one, pinned);
+      report.note(one.pinned === pinned ? [] : [step]);
+      const done = `${pinned ? "Pinned" : "Unpinned"}: ${deploymentText(machine, one)}`;
+      report.say([flags.dryRun ? stepText(step, machine) : done]);
     }
+    return report.end({ deployments: concerned(open, ...found) });
   });
 }

@@ -11,12 +11,12 @@ import {
   rebootAfter,
   withMachine,
 } from "./machine.ts";
+import { type Ending, jsonOption, Report, type ReportFlags } from "./report.ts";
 
-interface Flags extends MachineFlags {
+interface Flags extends MachineFlags, ReportFlags {
   readonly discardStaged: boolean;
   readonly force: boolean;
   readonly apply: boolean;
-  readonly dryRun: boolean;
 }
 
 export function register(program: Command): void {
@@ -28,33 +28,37 @@ export function register(program: Command): void {
     .option("--force", "even if it is known to be damaged", false)
     .option("--apply", "reboot into it", false)
     .addOption(dryRunOption())
+    .addOption(jsonOption())
     .action(rollback);
   machineOptions(command);
-  addExamples(command, "cfsboot rollback", "cfsboot rollback 2 --apply");
+  addExamples(command, "cfsboot rollback", "cfsboot rollback 2 --apply", "cfsboot rollback --json");
 }
 
 async function rollback(name: string | undefined, flags: Flags): Promise<void> {
   const apply = rebootAfter(flags);
-  await withMachine(flags, flags.dryRun ? "look" : "change", (open) =>
-    rollBack(open, name, flags, apply),
+  const report = new Report(flags);
+  await withMachine(flags, flags.dryRun ? "look" : "change", async (open) =>
+    report.end(await rollBack(open, name, flags, report), apply),
   );
 }
 
 /** Goes back to a deployment, or to the one that there is to go back to. */
 export async function rollBack(
-  { host, repository }: OpenMachine,
+  open: OpenMachine,
   name: string | undefined,
   flags: Pick<Flags, "discardStaged" | "force" | "dryRun">,
-  apply: () => Promise<void>,
-): Promise<void> {
+  report: Report,
+): Promise<Ending> {
+  const { host, repository } = open;
   const { observe } = await import("../deployment/observe.ts");
   const { findDeployment, understand } = await import("../../src/model/deployments.ts");
   const { planRollback } = await import("../../src/model/menu-plan.ts");
-  const { deploymentText, describeMenu } = await import("../../src/model/menu-text.ts");
-  const { requireSound, triedAnew } = await import("../../src/model/menu-changes.ts");
+  const { deploymentText } = await import("../../src/model/menu-text.ts");
+  const { menuSteps, stepText } = await import("../../src/model/steps.ts");
+  const { leavesMenu, requireSound, triedAnew } = await import("../../src/model/menu-changes.ts");
   const { planRepair, repairKernels } = await import("../deployment/repair.ts");
+  const { concerned } = await import("./concerned.ts");
   const { tellRepair, warnOfHopeless } = await import("./mend.ts");
-  const { print } = await import("./staging-decision.ts");
   const { seen } = observe(host, repository);
   const shown = understand(seen);
   // an index is that of status, which does not know what will be there again
@@ -77,18 +81,26 @@ export async function rollBack(
   warnOfHopeless(repair);
   // the menu that goes back has what the repair would write
   const mended = { ...repair, menu: false };
-  if (flags.dryRun) {
-    tellRepair(mended, host.loader, true);
-    print(describeMenu(machine, plan));
-    return;
+  if (!flags.dryRun) {
+    const { changeMenu } = await import("../deployment/change.ts");
+    repairKernels(host, mended);
+    changeMenu(host, machine, plan);
   }
-  const { changeMenu } = await import("../deployment/change.ts");
-  repairKernels(host, mended);
-  changeMenu(host, machine, plan);
-  tellRepair(mended, host.loader, false);
-  const now = understand(observe(host, repository).seen);
-  print([`Next boot: ${deploymentText(now, now.deployments.find(({ id }) => id === first.id)!)}`]);
-  await apply();
+  tellRepair(mended, host.loader, report);
+  const steps = menuSteps(plan);
+  report.note(repair.menu || !leavesMenu(seen, plan) ? steps : []);
+  const now = flags.dryRun ? machine : understand(observe(host, repository).seen);
+  const found = now.deployments.find(({ id }) => id === first.id)!;
+  report.say(
+    flags.dryRun
+      ? steps.map((step) => stepText(step, machine))
+      : [`Next boot: ${deploymentText(now, found)}`],
+  );
+  return {
+    deployments: concerned(open, found),
+    rebootRequired: host.running === undefined ? null : first.id !== host.running.id,
+    apply: true,
+  };
 }
 
 /** What has this index, if the name is one. */

@@ -2,7 +2,7 @@
 import { type OriginImage, setOriginImage } from "../../src/formats/origin.ts";
 import type { Deployment, Machine } from "../../src/model/deployments.ts";
 import { deploymentText } from "../../src/model/menu-text.ts";
-import type { Decision } from "../../src/model/upgrade-decision.ts";
+import type { Decision, SettledDecision } from "../../src/model/upgrade-decision.ts";
 import { type MachineEtc, readConf } from "../deployment/conf.ts";
 import type { Host } from "../deployment/host.ts";
 import { sourceOf } from "../deployment/references.ts";
@@ -10,7 +10,9 @@ import { unlock } from "../deployment/stage.ts";
 import { writeOrigin } from "../deployment/state.ts";
 import { armFinalize } from "../deployment/units.ts";
 import type { StagingWish } from "../deployment/upgrade.ts";
+import { awaitsReboot, concerned } from "./concerned.ts";
 import type { OpenMachine } from "./machine.ts";
+import type { Ending, Report } from "./report.ts";
 import type { StagingFlags } from "./staging-options.ts";
 
 /** What is to become of an image. */
@@ -44,45 +46,53 @@ export function stagingWishOf(
 }
 
 /** Everything that needs nothing fetched. */
-export async function carryOut(
-  { host, live }: OpenMachine,
+export function carryOut(
+  open: OpenMachine,
   machine: Machine,
-  decision: Exclude<Decision, { do: "stage" }> | Decision,
+  decision: SettledDecision,
   { follow }: Pick<Wish, "follow">,
-  flags: Pick<StagingFlags, "dryRun">,
-  apply: () => Promise<void>,
-): Promise<void> {
+  { dryRun }: Pick<StagingFlags, "dryRun">,
+  report: Report,
+): Ending {
+  const { host, live } = open;
+  const { deployment } = decision;
+  const { id } = deployment;
+  const name = deploymentText(machine, deployment);
   switch (decision.do) {
     case "nothing":
-      print([`No changes in ${sourceOf(follow)}: ${decision.why}`]);
-      if (decision.pending && !flags.dryRun) await apply();
-      return;
+      report.say([`No changes in ${sourceOf(follow)}: ${decision.why}`]);
+      return {
+        deployments: concerned(open, deployment),
+        rebootRequired: awaitsReboot(host, machine),
+        apply: decision.pending,
+      };
     case "unlock": {
-      const name = deploymentText(machine, decision.deployment);
-      if (flags.dryRun) return print([`unlock ${name}`]);
-      if (live) armFinalize(warn);
-      unlock(host, decision.deployment.id);
-      print([`Next boot: ${name}`]);
-      return apply();
+      if (!dryRun) {
+        if (live) armFinalize(warn);
+        unlock(host, id);
+      }
+      report.tell([{ do: "unlock", id }], machine, [`Next boot: ${name}`]);
+      const unlocked = { ...machine, staged: { ...deployment, downloadOnly: false } };
+      return {
+        deployments: concerned(open, deployment),
+        rebootRequired: awaitsReboot(host, unlocked),
+        apply: true,
+      };
     }
     case "adopt": {
-      const { deployment } = decision;
-      const line = `${deploymentText(machine, deployment)} follows ${sourceOf(follow)}`;
-      if (flags.dryRun) return print([`make it so that ${line}`]);
-      const origin = deployment.state?.origin;
-      if (origin === undefined) throw new Error(`${deployment.id} has no origin file`);
+      const { state } = deployment;
+      if (state?.origin === undefined) throw new Error(`${id} has no origin file`);
       // what it was made of is in the repository, and stays what it is known by
-      writeOrigin(host, deployment.id, setOriginImage(origin, follow));
-      return print([line]);
+      const origin = setOriginImage(state.origin, follow);
+      if (!dryRun) writeOrigin(host, id, origin);
+      const follows = sourceOf(follow);
+      report.tell([{ do: "adopt", id, follows }], machine, [`${name} follows ${follows}`]);
+      return {
+        deployments: concerned(open, { ...deployment, state: { ...state, origin } }),
+        rebootRequired: awaitsReboot(host, machine),
+      };
     }
-    case "stage":
-      throw new Error("nothing was fetched");
   }
-}
-
-/** Prints lines. */
-export function print(lines: readonly string[]): void {
-  process.stdout.write(lines.map((line) => `${line}\n`).join(""));
 }
 
 /** Warns. */

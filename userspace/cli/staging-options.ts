@@ -4,11 +4,13 @@ import { MAX_KEEP } from "../../src/formats/cfsboot-conf.ts";
 import { ETC_STRATEGIES, type EtcStrategy } from "../../src/model/etc/merge.ts";
 import { dryRunOption, type MachineFlags, machineOptions } from "./machine.ts";
 import { type RegistryFlags, registryOptions } from "./pull.ts";
+import { jsonOption } from "./report.ts";
 
 export interface StagingFlags extends MachineFlags, RegistryFlags {
   readonly apply: boolean;
   readonly downloadOnly: boolean;
   readonly dryRun: boolean;
+  readonly json: boolean;
   readonly force: boolean;
   readonly quiet: boolean;
   readonly progressFd?: number;
@@ -41,7 +43,8 @@ export function stagingOptions(command: Command): Command {
         "how many deployments there shall be, besides pinned ones (default: as configured)",
       ).argParser(parseKeep),
     )
-    .addOption(dryRunOption());
+    .addOption(dryRunOption())
+    .addOption(jsonOption());
   return machineOptions(registryOptions(command));
 }
 

@@ -3,7 +3,7 @@ import type { OriginImage } from "../../src/formats/origin.ts";
 import { type Machine, understand } from "../../src/model/deployments.ts";
 import { deploymentText } from "../../src/model/menu-text.ts";
 import { deploymentOf } from "../../src/model/upgrade-decision.ts";
-import { collect } from "../deployment/gc.ts";
+import { collect, collectionSteps } from "../deployment/gc.ts";
 import { observe } from "../deployment/observe.ts";
 import { sourceOf } from "../deployment/references.ts";
 import { requireRoom } from "../deployment/room.ts";
@@ -25,15 +25,21 @@ import { currentPlatform } from "../oci/platform.ts";
 import type { PullResult } from "../oci/pull.ts";
 import { parseReference } from "../oci/reference.ts";
 import type { Transport } from "../oci/transport.ts";
+import type { Repository } from "../repository/repository.ts";
+import { garbageSteps, objectsSteps } from "./collect.ts";
+import { awaitsReboot, concerned } from "./concerned.ts";
 import { describeError } from "./errors.ts";
+import { warnOf } from "./gc.ts";
 import type { OpenMachine } from "./machine.ts";
 import { bothProgress, type ProgressWriter, progressTo } from "./progress-fd.ts";
 import { openTransport, type RegistryFlags } from "./pull.ts";
 import { terminalProgress } from "./pull-progress.ts";
+import type { Ending, Report } from "./report.ts";
 import { waiting } from "./repository.ts";
-import { carryOut, print, stagingWishOf, type Wish, warn } from "./staging-decision.ts";
+import { carryOut, stagingWishOf, type Wish, warn } from "./staging-decision.ts";
 import type { StagingFlags } from "./staging-options.ts";
 import { preview } from "./staging-preview.ts";
+import { gettingStep, stagingSteps } from "./staging-steps.ts";
 
 /** The deployments of an open machine. */
 export function machineOf({ host, repository }: Pick<OpenMachine, "host" | "repository">): Machine {
@@ -59,39 +65,53 @@ export async function withRemote<T>(
   }
 }
 
-/** Looks the image up, decides, and carries it out on the machine as it is by now. `apply` reboots if that was asked for. */
+/** Looks the image up, decides, and carries it out on the machine as it is by now. */
 export async function follow(
   open: OpenMachine,
   machine: Machine,
   wish: Wish,
   flags: StagingFlags,
-  apply: () => Promise<void>,
-): Promise<void> {
+  report: Report,
+): Promise<Ending> {
   // a pipe that is none is wrong usage whatever there is to do
   const programs =
     flags.progressFd === undefined
       ? undefined
       : progressTo(flags.progressFd, sourceOf(wish.source));
-  await withRemote(wish.source, flags, async (remote, transport) => {
+  return withRemote(wish.source, flags, async (remote, transport) => {
     const twin = deploymentOf(machine, remote, contentsOf(open.repository, machine));
     const decision = wish.decide(machine, twin);
     if (decision.do !== "stage") {
-      return carryOut(open, machine, decision, wish, flags, apply);
+      return carryOut(open, machine, decision, wish, flags, report);
     }
-    if (flags.dryRun) return preview(open, machine, remote, wish, flags, apply);
+    if (flags.dryRun) return preview(open, machine, remote, wish, flags, report);
     // what is wrong with the configuration is told before anything is fetched
     const wanted = stagingWishOf(open.host, open.etc, wish.follow, flags);
-    const fetched = await fetchInto(open, remote, transport, flags, programs);
+    const getting = gettingStep(
+      wish.source,
+      remote,
+      isStored(open.repository, remote) ? undefined : downloadOf(open.repository, remote),
+    );
+    const fetched = await fetchInto(open, remote, transport, flags, programs, report);
+    report.note([getting]);
     const tidied = machineOf(open);
     const same = tidied.deployments.find(({ id }) => id === fetched.bootImage);
     // its layers were others, and came to the same
     const late = same === undefined ? undefined : wish.decide(tidied, same);
     if (late !== undefined && late.do !== "stage") {
-      return carryOut(open, tidied, late, wish, flags, apply);
+      return carryOut(open, tidied, late, wish, flags, report);
     }
-    stageFetched(open, tidied, fetched, remote, wanted, flags, programs);
-    await apply();
+    return stageFetched(open, tidied, fetched, remote, wanted, flags, programs, report);
   });
+}
+
+function isStored(repository: Repository, { manifestDigest }: RemoteImage): boolean {
+  try {
+    openImage(repository, `@${manifestDigest}`);
+    return true;
+  } catch {
+    return false; // what is missing is fetched
+  }
 }
 
 async function fetchInto(
@@ -100,9 +120,10 @@ async function fetchInto(
   transport: Transport,
   flags: StagingFlags,
   programs: ProgressWriter | undefined,
+  report: Report,
 ): Promise<PullResult> {
   repository.requireWritable();
-  tidy(host, repository);
+  report.note(collectionSteps(tidy(host, repository)));
   requireRoom(host, downloadOf(repository, remote));
   if (live) armFinalize(warn);
   const terminal = process.stderr.isTTY && !flags.quiet ? terminalProgress() : undefined;
@@ -122,15 +143,17 @@ async function fetchInto(
   }
 }
 
-function stageFetched(
-  { host, repository, etc }: OpenMachine,
+async function stageFetched(
+  open: OpenMachine,
   machine: Machine,
   fetched: PullResult,
   remote: RemoteImage,
   wanted: StagingWish,
   flags: StagingFlags,
   programs: ProgressWriter | undefined,
-): void {
+  report: Report,
+): Promise<Ending> {
+  const { host, repository, etc } = open;
   if (etc === undefined) throw new Error("nothing runs there: no /etc can be merged");
   const image = openImage(repository, `@${remote.manifestDigest}`);
   programs?.staging(0, 2);
@@ -140,22 +163,29 @@ function stageFetched(
   programs?.staging(1, 2);
   stageUpgrade(host, repository, machine, plan);
   programs?.staging(2, 2);
-  const now = machineOf({ host, repository });
-  const lines = [
+  const now = machineOf(open);
+  report.note(stagingSteps(plan, wanted.reference));
+  report.say([
     `${flags.downloadOnly ? "Downloaded" : "Queued for next boot"}: ${sourceOf(wanted.reference)}`,
     ...(remote.version === undefined ? [] : [`  Version: ${remote.version}`]),
     `  Digest: ${remote.manifestDigest}`,
     `  Deployment: ${plan.id.slice(0, 12)}`,
     ...plan.gone.map((one) => `  Deleted: ${deploymentText(now, one)}, to make room`),
     ...plan.menu.dropped.map((one) => `  Dropped: ${deploymentText(now, one)}`),
-  ];
-  print(lines);
-  if (flags.downloadOnly) print(["cfsboot upgrade --from-downloaded makes it the next to boot"]);
+    ...(flags.downloadOnly ? ["cfsboot upgrade --from-downloaded makes it the next to boot"] : []),
+  ]);
   try {
-    collect(host, repository, waiting(repository.path), (error) =>
-      warn(describeError(error).message),
-    );
+    const steps = await garbageSteps(host, repository, now, false);
+    report.note([
+      ...steps,
+      ...objectsSteps(collect(host, repository, waiting(repository.path), warnOf)),
+    ]);
   } catch (error) {
-    warn(describeError(error).message); // it is staged all the same
+    warnOf(error); // it is staged all the same
   }
+  return {
+    deployments: concerned(open, ...now.deployments.filter(({ id }) => id === plan.id)),
+    rebootRequired: awaitsReboot(host, now),
+    apply: true,
+  };
 }

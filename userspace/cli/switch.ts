@@ -4,6 +4,7 @@ import { type OriginImage, TRANSPORTS, type Transport } from "../../src/formats/
 import { UsageError } from "./errors.ts";
 import { addExamples } from "./example.ts";
 import { rebootAfter, withMachine } from "./machine.ts";
+import { Report } from "./report.ts";
 import { type StagingFlags, stagingOptions } from "./staging-options.ts";
 
 interface Flags extends StagingFlags {
@@ -32,6 +33,7 @@ export function register(program: Command): void {
   addExamples(
     command,
     "cfsboot switch quay.io/fedora/fedora-bootc:43",
+    "cfsboot switch --json quay.io/fedora/fedora-bootc:43",
     "cfsboot switch --transport oci /srv/images/debian:14 --target-imgref quay.io/example/debian:14",
   );
 }
@@ -41,20 +43,27 @@ async function switchTo(name: string, flags: Flags): Promise<void> {
   if (flags.downloadOnly && flags.apply) {
     throw new UsageError("--download-only cannot be with --apply");
   }
-  const { decideSwitch, isUnchanged } = await import("../../src/model/upgrade-decision.ts");
+  const { decideSwitch, followedDeployment, isUnchanged } = await import(
+    "../../src/model/upgrade-decision.ts"
+  );
   const { sourceOf } = await import("../deployment/references.ts");
   const { follow } = await import("./staging.ts");
   const { mend } = await import("./mend.ts");
+  const { awaitsReboot, concerned } = await import("./concerned.ts");
   const source = await target(name, flags.transport);
   const followed =
     flags.targetImgref === undefined ? source : await target(flags.targetImgref, undefined);
   await withMachine(flags, flags.dryRun ? "look" : "change", async (open) => {
-    const machine = mend(open, flags.dryRun ? "tell" : "write");
+    const report = new Report(flags);
+    const machine = mend(open, flags.dryRun ? "tell" : "write", report);
     if (isUnchanged(machine, followed) && flags.targetImgref === undefined) {
-      process.stdout.write(`The machine follows ${sourceOf(followed)} already\n`);
-      if (machine.staged !== undefined && !machine.staged.downloadOnly && !flags.dryRun)
-        await apply();
-      return;
+      report.say([`The machine follows ${sourceOf(followed)} already`]);
+      const ending = {
+        deployments: concerned(open, followedDeployment(machine)!),
+        rebootRequired: awaitsReboot(open.host, machine),
+        apply: machine.staged !== undefined && !machine.staged.downloadOnly,
+      };
+      return report.end(ending, apply);
     }
     const { inPlace, downloadOnly } = flags;
     const wish = {
@@ -63,7 +72,7 @@ async function switchTo(name: string, flags: Flags): Promise<void> {
       decide: (_: unknown, twin: Parameters<typeof decideSwitch>[0]) =>
         decideSwitch(twin, { inPlace, downloadOnly }),
     };
-    await follow(open, machine, wish, flags, apply);
+    return report.end(await follow(open, machine, wish, flags, report), apply);
   });
 }
 

@@ -6,7 +6,8 @@ import { HintedError } from "../../src/linux/hint.ts";
 import { type BootGarbage, planGarbage } from "../../src/model/boot-gc.ts";
 import { type Machine, understand } from "../../src/model/deployments.ts";
 import { isLegacyName } from "../../src/model/legacy-kernels.ts";
-import { artifactName, artifactOf } from "../../src/model/menu-entry.ts";
+import { artifactOf } from "../../src/model/menu-entry.ts";
+import type { GarbageStep } from "../../src/model/steps.ts";
 import { STAGED_ENTRIES } from "../bootloader/boot-place.ts";
 import { removeStagedEntries } from "../bootloader/entries.ts";
 import { removeKernel } from "../bootloader/kernels.ts";
@@ -60,20 +61,19 @@ function imagesOf(repository: Repository, manifestDigest: string): string[] {
   }
 }
 
-/** A plan for people, a step a line; empty if there is nothing to do. */
-export function describeCollection(garbage: BootGarbage): string[] {
-  const { tags } = garbage;
+/** A plan's steps; none if there is nothing to do. */
+export function collectionSteps(garbage: BootGarbage): GarbageStep[] {
+  const { legacy, artifacts, states, tags } = garbage;
   return [
-    ...(garbage.record ? ["remove the record of what was staged"] : []),
-    ...(garbage.stagedMenu ? ["remove the staged boot menu that nothing belongs to"] : []),
-    ...garbage.legacy.map(
-      (name) =>
-        `give kernel ${name.slice(0, 12)} the name that it has today: ${artifactName(name.slice(0, 12))}…`,
+    ...(garbage.record ? [{ do: "remove-record" } as const] : []),
+    ...(garbage.stagedMenu ? [{ do: "remove-staged-menu" } as const] : []),
+    ...legacy.map((kernel) => ({ do: "rename-kernel", kernel }) as const),
+    ...artifacts.map(
+      (name) => ({ do: "remove-kernel", kernel: artifactOf(name) ?? name }) as const,
     ),
-    ...garbage.artifacts.map((name) => `remove kernel ${(artifactOf(name) ?? name).slice(0, 12)}`),
-    ...garbage.states.map((id) => `remove state of ${id.slice(0, 12)}`),
-    ...tags.add.map(({ tag }) => `tag ${tag}`),
-    ...tags.remove.map((tag) => `untag ${tag}`),
+    ...states.map((id) => ({ do: "remove-state", id }) as const),
+    ...tags.add.map(({ tag }) => ({ do: "tag", tag }) as const),
+    ...tags.remove.map((tag) => ({ do: "untag", tag }) as const),
   ];
 }
 

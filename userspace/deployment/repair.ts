@@ -20,6 +20,7 @@ import { artifactName, distinct, type MenuEntry, ownEntry } from "../../src/mode
 import { entryNames } from "../../src/model/menu-plan.ts";
 import { isUsable, lostEntries } from "../../src/model/menu-repair.ts";
 import { megabytes } from "../../src/model/size-text.ts";
+import type { MenuStep } from "../../src/model/steps.ts";
 import { type BootPlace, ENTRIES } from "../bootloader/boot-place.ts";
 import { readMenu } from "../bootloader/entries.ts";
 import { listKernels, writeKernel } from "../bootloader/kernels.ts";
@@ -224,18 +225,16 @@ function takeRoom(room: Map<BootPlace, number>, places: readonly BootPlace[], si
   for (const place of places) room.set(place, room.get(place)! - size);
 }
 
-/** A plan for people, a step a line; empty if there is nothing to do. */
-export function describeRepair({ kernels, entries, menu, seen }: RepairPlan): string[] {
-  const short = (id: string) => id.slice(0, 12);
-  const ids = distinct(seen.menu).map(({ id }) => short(id));
+/** A plan's steps; none if there is nothing to do. */
+export function repairSteps({ kernels, entries, menu, seen }: RepairPlan): MenuStep[] {
   return [
-    ...kernels.flatMap(({ artifact, kernel, places }) =>
-      places.map(
-        ({ path }) => `write kernel ${kernel.release} again to ${path}, as ${short(artifact)}`,
-      ),
+    ...kernels.flatMap(({ artifact, kernel: { release }, places }) =>
+      places.map(({ path }) => ({ do: "write-kernel", kernel: artifact, release, path }) as const),
     ),
-    ...entries.map(({ id, bls }) => `write the entry of ${short(id)} again: ${bls.options}`),
-    ...(menu ? [`write the boot menu: ${ids.join(", ")}`] : []),
+    ...entries.map(
+      ({ id, bls }) => ({ do: "write-entry", id, options: bls.options ?? "" }) as const,
+    ),
+    ...(menu ? [{ do: "write-menu", menu: distinct(seen.menu).map(({ id }) => id) } as const] : []),
   ];
 }
 

@@ -8,11 +8,13 @@ import {
   type Observation,
   understand,
 } from "../../src/model/deployments.ts";
-import type {
-  BootLoaderName,
-  HostFacts,
-  ImageFacts,
-  UsrOverlay,
+import {
+  type BootLoaderName,
+  type HostFacts,
+  type ImageFacts,
+  type ImageStatus,
+  imageStatus,
+  type UsrOverlay,
 } from "../../src/model/host-status.ts";
 import { type UpdateTrouble, updateTrouble } from "../../src/model/update-outcome.ts";
 import { openImage } from "../oci/image.ts";
@@ -102,6 +104,15 @@ function troubleOf(host: Host, machine: Machine, warnings: string[]): UpdateTrou
     warnings.push(messageOf(error));
     return undefined;
   }
+}
+
+/** The image of a deployment, as `status` shows it. */
+export function imageStatusOf(
+  host: Host,
+  repository: Repository,
+  one: Deployment,
+): ImageStatus | null {
+  return imageStatus(one, imageFacts(host, repository, one, []));
 }
 
 /** What the image's documents say, from the repository, or else from what early releases of bootc kept beside the origin. */

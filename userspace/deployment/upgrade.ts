@@ -4,7 +4,7 @@
  */
 import { type ImagePlatform, MAX_CONFIG, parseConfig } from "../../src/formats/oci.ts";
 import { type OriginImage, setOriginEtcConflicts } from "../../src/formats/origin.ts";
-import { deploymentTag } from "../../src/model/boot-gc.ts";
+import { type BootGarbage, deploymentTag } from "../../src/model/boot-gc.ts";
 import { type Deployment, type Machine, understand } from "../../src/model/deployments.ts";
 import { type EtcStrategy, isBlocked } from "../../src/model/etc/merge.ts";
 import { withLocalKargs } from "../../src/model/local-kargs.ts";
@@ -122,15 +122,16 @@ export interface StagingWish {
 }
 
 /**
- * Removes what interrupted commands have left, so that there is room. Returns the machine as it is then. Throws if boot partitions
+ * Removes what interrupted commands have left, so that there is room. Returns what that was. Throws if boot partitions
  * cannot be written to, or if what is staged must not be replaced.
  */
-export function tidy(host: Host, repository: Repository): Machine {
+export function tidy(host: Host, repository: Repository): BootGarbage {
   requireWritableBoot(host);
   const machine = understand(observe(host, repository).seen);
   requireReplaceable(machine);
-  collectBootFiles(host, repository, planCollection(repository, machine));
-  return understand(observe(host, repository).seen);
+  const garbage = planCollection(repository, machine);
+  collectBootFiles(host, repository, garbage);
+  return garbage;
 }
 
 /** How an image is staged, and what has to go before. */
