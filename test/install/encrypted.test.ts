@@ -79,7 +79,7 @@ test("a file whose root a passphrase opens", (ctx) => {
   expect(run("debugfs", ["-R", "ls -p /state/deploy", root])).toMatch(/\/[0-9a-f]{128}\//);
   rmSync(root);
   rmSync(disk);
-}, 120_000);
+}, 240_000);
 
 test.each<[string, string[], RegExp]>([
   [

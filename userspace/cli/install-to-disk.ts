@@ -13,15 +13,15 @@ import { UsageError } from "./errors.ts";
 import { addExamples } from "./example.ts";
 import {
   argument,
+  conclude,
   type ImageFlags,
   imageOptions,
   planFirmware,
   platformOf,
-  print,
-  report,
   steps,
   withImage,
 } from "./install-image.ts";
+import { Report } from "./report.ts";
 
 const DEFAULT_FILE_SIZE = 10 * 2 ** 30;
 const FILE_SECTOR = 512;
@@ -87,6 +87,7 @@ export function registerToDisk(install: Command): void {
     command,
     "cfsboot install to-disk --source-imgref docker://registry.example/os:13 /dev/vda",
     "cfsboot install to-disk --source-imgref docker://registry.example/os:13 --encrypt tpm2 /dev/vda",
+    "cfsboot install to-disk --source-imgref docker://registry.example/os:13 --dry-run --json /dev/vda",
     "cfsboot install to-disk --source-imgref oci:./os:13 --target-imgref registry.example/os:13 --generic-image --size 8G disk.raw",
   );
 }
@@ -106,6 +107,8 @@ async function toDisk(named: string, flags: Flags): Promise<void> {
   const { requirePrograms } = await import("../install/programs.ts");
   const { requireDiskRoom } = await import("../install/room.ts");
   const { requireBlank } = await import("../install/signatures.ts");
+  const { diskSteps } = await import("../install/install-steps.ts");
+  const { sourceOf } = await import("../deployment/references.ts");
   const { architecture } = platformOf(flags);
   const opener = openerOf(flags);
   const config = readInstallConfig(architecture);
@@ -139,24 +142,33 @@ async function toDisk(named: string, flags: Flags): Promise<void> {
   });
   requirePrograms([...disk.programs, ...programsOf(plan)]);
   await withImage(flags, config, async (request) => {
-    print(describeDisk(plan));
+    const out = new Report(flags);
+    const recoveryKeys: string[] = [];
+    out.say(describeDisk(plan));
     const { layers } = request.remote.resolved.manifest;
     requireDiskRoom(
       plan,
       layers.reduce((sum, layer) => sum + layer.size, 0),
     );
-    const firmware = disk.real && planFirmware(flags, bootLoader, path);
-    if (flags.dryRun) return;
+    const firmware = disk.real && planFirmware(flags, bootLoader, path, out);
+    const follows = sourceOf(request.follow);
+    const done = (id: string | null) =>
+      diskSteps(plan, { id, follows, firmware, recoveryKey: recoveryKeys[0] });
+    if (flags.dryRun) return conclude(out, request, done, undefined, named);
     const wanted = {
       ...{ ...request, firmware, bootLoader, kargs: plan.kargs },
       rootFileSystem: plan.root.fileSystem,
     };
-    const unlocking = await unlockingOf(plan, flags);
+    const unlocking = await unlockingOf(plan, flags, disk, (key) => {
+      recoveryKeys.push(key);
+      out.say([`Recovery key, which opens ${path} without the TPM and is shown only now: ${key}`]);
+    });
     const { linux } = await import("../linux.ts");
     const { Interruption } = await import("../install/interruption.ts");
     using interruption = new Interruption();
     const stoppable = interruption.stops(wanted);
-    report(await disk.install(linux, plan, stoppable, steps(flags), unlocking), `on ${named}`);
+    const made = await disk.install(linux, plan, stoppable, steps(flags), unlocking);
+    return conclude(out, request, done, made, `on ${named}`);
   });
 }
 
@@ -197,6 +209,8 @@ async function requireOpener(
 async function unlockingOf(
   { encryption, path }: DiskPlan,
   { passphraseFile }: Flags,
+  { real }: Disk,
+  recoveryKey: (key: string) => void,
 ): Promise<Unlocking> {
   const { readPassphrase, askPassphrase } = await import("./passphrase.ts");
   let passphrase: Uint8Array | undefined;
@@ -204,8 +218,8 @@ async function unlockingOf(
   else if (encryption?.opener === "passphrase") passphrase = await askPassphrase(path);
   return {
     passphrase,
-    recoveryKey: (key) =>
-      print([`Recovery key, which opens ${path} without the TPM and is shown only now: ${key}`]),
+    portable: !real,
+    recoveryKey,
   };
 }
 

@@ -10,8 +10,8 @@ import { type Encryption, LUKS_RESERVE } from "../../src/model/encryption.ts";
 import { runProgram } from "./programs.ts";
 
 const MIB = 2 ** 20;
-/** Memory that opening a disk made in a file may take, in KiB: the machine may have less than the one that makes it. */
-const PORTABLE_MEMORY = 256 * 1024;
+/** Of a disk made in a file: opening it takes no more memory (KiB), as the machine may have less than the one that makes it. */
+const PORTABLE = ["--pbkdf-memory", `${256 * 1024}`];
 /** Where key files are that nobody shall find later. */
 const VOLATILE = "/run";
 const TPM_DEVICE = "/dev/tpmrm0";
@@ -20,6 +20,8 @@ const TPM_DEVICE = "/dev/tpmrm0";
 export interface Unlocking {
   /** Absent with a TPM: a recovery key is made. */
   readonly passphrase: Uint8Array | undefined;
+  /** Whether another machine opens it, too, which may have less memory. */
+  readonly portable: boolean;
   /** Told once. */
   readonly recoveryKey: (key: string) => void;
 }
@@ -34,12 +36,12 @@ export interface OpenVolume extends Disposable {
 export function formatVolume(
   device: string,
   { uuid, opener }: Encryption,
-  { passphrase, recoveryKey }: Unlocking,
+  { passphrase, portable, recoveryKey }: Unlocking,
 ): OpenVolume {
   // without a passphrase something that is forgotten once there are better keys
   const key = passphrase ?? Buffer.from(randomBytes(32).toString("hex"));
   const options = ["--batch-mode", "--type", "luks2", "--key-file", "-"];
-  const names = ["--uuid", uuid, "--label", "root"];
+  const names = ["--uuid", uuid, "--label", "root", ...(portable ? PORTABLE : [])];
   runProgram("cryptsetup", ["luksFormat", ...options, ...names, device], { input: key });
   const name = `cfsboot-${uuid}`;
   runProgram("cryptsetup", ["open", ...options, device, name], { input: key });
@@ -67,8 +69,7 @@ export function encryptFile(file: string, { uuid }: Encryption, key: Uint8Array)
   const how = ["--encrypt", "--type", "luks2", "--batch-mode", "--disable-locks"];
   const names = ["--uuid", uuid, "--label", "root"];
   const sizes = ["--reduce-device-size", `${LUKS_RESERVE / MIB}M`];
-  const cost = ["--pbkdf-memory", `${PORTABLE_MEMORY}`];
-  const args = [...how, "--force-offline-reencrypt", ...names, ...sizes, ...cost];
+  const args = [...how, "--force-offline-reencrypt", ...names, ...sizes, ...PORTABLE];
   runProgram("cryptsetup", ["reencrypt", ...args, "--key-file", "-", file], { input: key });
 }
 

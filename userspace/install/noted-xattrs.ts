@@ -3,7 +3,7 @@
  * not even root where the file system that they are on meanwhile has none. So they are noted, and set in the image.
  */
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import {
   ascii,
   type ByteString,
@@ -141,8 +141,9 @@ function quoted(text: string): string {
 
 function setAll(image: string, start: number, requests: readonly string[], file: string): void {
   writeFileSync(file, requests.join(""), "latin1");
-  const args = ["-w", "-f", file, `${image}?offset=${start}`];
-  const output = runProgram("debugfs", args, { withErrors: true });
+  // of a path it would take what follows a question mark for the offset
+  const args = ["-w", "-f", file, `${basename(image)}?offset=${start}`];
+  const output = runProgram("debugfs", args, { withErrors: true, cwd: dirname(image) });
   // it exits with 0 whatever happens, echoes each request, and tells below it what went wrong
   const failure = output.split("\n").find((line) => line !== "" && !line.startsWith("debugfs"));
   if (failure !== undefined) throw new Error(`debugfs: ${failure}`);

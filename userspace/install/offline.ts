@@ -18,7 +18,7 @@ import {
   writeFileSync,
   writeSync,
 } from "node:fs";
-import { dirname, join, resolve } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import type { Linux } from "../../src/linux/linux.ts";
 import { LUKS_RESERVE } from "../../src/model/encryption.ts";
 import { openExplicitHost } from "../deployment/explicit-host.ts";
@@ -155,10 +155,11 @@ function writeDisk(
       formatFat(file, partition, sectorSize);
       const names = readdirSync(directory).map((name) => join(directory, name));
       if (names.length === 0) continue;
-      const image = `${file}@@${partition.start}`;
+      // of a path it would take what follows @@ for the offset
+      const image = `${basename(file)}@@${partition.start}`;
       // without its checks, which know geometries that floppies had
-      const env = { MTOOLS_SKIP_CHECK: "1" };
-      runProgram("mcopy", ["-i", image, "-s", "-m", "-Q", ...names, "::/"], { env });
+      const how = { cwd: dirname(file), env: { MTOOLS_SKIP_CHECK: "1" } };
+      runProgram("mcopy", ["-i", image, "-s", "-m", "-Q", ...names, "::/"], how);
     } else {
       requireFits(directory, roomOnDisk(plan, true).rootRoom);
       writeRoot(file, plan, partition, passphrase, (to, { start, size }) => {

@@ -30,6 +30,8 @@ export interface RunOptions {
   /** Exit statuses that are no errors besides 0. */
   readonly accept?: readonly number[];
   readonly env?: Readonly<Record<string, string>>;
+  /** The directory that it runs in. */
+  readonly cwd?: string;
   /** Also returns what it writes to its standard error, at the end. */
   readonly withErrors?: boolean;
 }
@@ -40,9 +42,10 @@ export function runProgram(
   args: readonly string[],
   options: RunOptions = {},
 ): string {
-  const { input = "", accept = [], env = {}, withErrors = false } = options;
+  const { input = "", accept = [], env = {}, cwd, withErrors = false } = options;
   const { status, signal, stdout, stderr, error } = spawnSync(name, args, {
     input,
+    cwd,
     encoding: "utf8",
     maxBuffer: MAX_OUTPUT,
     env: { ...process.env, PATH: searchPath(), LC_ALL: "C", ...env },
