@@ -8,6 +8,7 @@ import {
 import { parseKargs } from "../../src/formats/kargs.ts";
 import { type ImagePlatform, parsePlatform } from "../../src/formats/oci.ts";
 import { TRANSPORTS, type Transport as TransportName } from "../../src/formats/origin.ts";
+import type { InstallStep } from "../../src/model/steps.ts";
 import type { StagePlan } from "../deployment/stage.ts";
 import type { Wanted } from "../install/contents.ts";
 import { hasFirmware, isFound } from "../install/firmware.ts";
@@ -17,6 +18,7 @@ import { readAuthorizedKeys } from "./authorized-keys.ts";
 import { UsageError } from "./errors.ts";
 import { dryRunOption } from "./machine.ts";
 import { openTransport, type RegistryFlags, registryOptions } from "./pull.ts";
+import { jsonOption, type Report } from "./report.ts";
 
 export interface ImageFlags extends RegistryFlags {
   readonly sourceImgref: string;
@@ -31,6 +33,7 @@ export interface ImageFlags extends RegistryFlags {
   readonly force: boolean;
   readonly quiet: boolean;
   readonly dryRun: boolean;
+  readonly json: boolean;
 }
 
 /** Adds the options of `ImageFlags`. */
@@ -72,7 +75,8 @@ export function imageOptions(command: Command): Command {
     )
     .option("--force", "even if the image would not come up, as far as can be told", false)
     .option("--quiet", "show no progress", false)
-    .addOption(dryRunOption());
+    .addOption(dryRunOption())
+    .addOption(jsonOption());
   return registryOptions(command);
 }
 
@@ -156,18 +160,18 @@ export function platformOf({ platform }: ImageFlags): ImagePlatform {
  * Whether the firmware is told about the boot loader on a device: if that is one of this machine, and for this machine. Says
  * so, as it is part of the plan.
  */
-export function planFirmware(flags: ImageFlags, bootLoader: BootLoader, device: string): boolean {
+export function planFirmware(
+  flags: ImageFlags,
+  bootLoader: BootLoader,
+  device: string,
+  out: Report,
+): boolean {
   const { architecture } = platformOf(flags);
   const foreign = architecture !== currentPlatform().architecture;
   const firmware =
     !flags.genericImage && bootLoader !== "none" && !foreign && hasFirmware() && isFound(device);
-  if (firmware) print(["tell the firmware to start that boot loader first (efibootmgr)"]);
+  if (firmware) out.say(["tell the firmware to start that boot loader first (efibootmgr)"]);
   return firmware;
-}
-
-/** Prints lines for people. */
-export function print(lines: readonly string[]): void {
-  process.stdout.write(lines.map((line) => `${line}\n`).join(""));
 }
 
 /** Tells on the way what is being done. */
@@ -175,8 +179,23 @@ export function steps({ quiet }: ImageFlags): (step: string) => void {
   return quiet ? () => {} : (step) => process.stderr.write(`${step}\n`);
 }
 
-/** What was installed, and what speaks against it, if it was forced or is no certain harm. */
-export function report({ id, findings }: StagePlan, where: string): void {
-  for (const { message } of findings) process.stderr.write(`cfsboot: warning: ${message}\n`);
-  print([`Installed ${id.slice(0, 12)} ${where}`]);
+/**
+ * Tells what was installed (`made`; absent: of a dry run), and what speaks against it, if it was forced or is no certain harm.
+ */
+export async function conclude(
+  out: Report,
+  { remote, follow, platform }: Request,
+  done: (id: string | null) => readonly InstallStep[],
+  made: StagePlan | undefined,
+  where: string,
+): Promise<void> {
+  const { remoteImageStatus } = await import("./staging-steps.ts");
+  const id = made?.id ?? null;
+  for (const { message } of made?.findings ?? []) {
+    process.stderr.write(`cfsboot: warning: ${message}\n`);
+  }
+  if (made !== undefined) out.say([`Installed ${made.id.slice(0, 12)} ${where}`]);
+  out.note(done(id));
+  const image = remoteImageStatus(remote, follow, platform);
+  return out.end({ deployments: [{ id, slot: "other", image }] });
 }

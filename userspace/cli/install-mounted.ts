@@ -3,15 +3,15 @@ import { readFileSync } from "node:fs";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { addExamples } from "./example.ts";
 import {
+  conclude,
   type ImageFlags,
   imageOptions,
   planFirmware,
   platformOf,
-  print,
-  report,
   steps,
   withImage,
 } from "./install-image.ts";
+import { Report } from "./report.ts";
 
 interface Flags extends ImageFlags {
   readonly esp?: string;
@@ -79,6 +79,8 @@ async function toMounted(
 ): Promise<void> {
   const { readInstallConfig } = await import("../install/settings.ts");
   const { planMounted, describeMounted } = await import("../install/mounted-plan.ts");
+  const { mountedSteps } = await import("../install/install-steps.ts");
+  const { sourceOf } = await import("../deployment/references.ts");
   const { installMounted } = await import("../install/mounted.ts");
   const { Interruption } = await import("../install/interruption.ts");
   const config = readInstallConfig(platformOf(flags).architecture);
@@ -91,15 +93,19 @@ async function toMounted(
     rootMountSpec: flags.rootMountSpec ?? config.rootMountSpec,
   });
   await withImage(flags, config, async (request) => {
-    print(describeMounted(plan));
+    const out = new Report(flags);
+    out.say(describeMounted(plan));
     const { bootLoader, kargs, espDevice } = plan;
-    const firmware = espDevice !== undefined && planFirmware(flags, bootLoader, espDevice);
-    if (flags.dryRun) return;
+    const firmware = espDevice !== undefined && planFirmware(flags, bootLoader, espDevice, out);
+    const follows = sourceOf(request.follow);
+    const done = (id: string | null) => mountedSteps(plan, { id, follows, firmware });
+    if (flags.dryRun) return conclude(out, request, done, undefined, plan.root);
     const { rootFileSystem } = plan;
     const wanted = { ...request, firmware, bootLoader, kargs, rootFileSystem };
     const finish = flags.skipFinalize !== true;
     using interruption = new Interruption();
     const stoppable = interruption.stops(wanted);
-    report(await installMounted(linux, plan, stoppable, finish, steps(flags)), `into ${plan.root}`);
+    const made = await installMounted(linux, plan, stoppable, finish, steps(flags));
+    return conclude(out, request, done, made, `into ${plan.root}`);
   });
 }

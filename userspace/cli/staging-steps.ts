@@ -34,13 +34,17 @@ export function stagingSteps(
 }
 
 /** The image, as `status` shows it once it is staged. */
-export function remoteImageStatus(remote: RemoteImage, follow: OriginImage): ImageStatus {
+export function remoteImageStatus(
+  remote: RemoteImage,
+  follow: OriginImage,
+  { architecture } = currentPlatform(),
+): ImageStatus {
   const { version = null, created, manifestDigest } = remote;
   return {
     image: imageReference(follow),
     version,
     timestamp: (created !== undefined && utcTimestamp(created)) || null,
     imageDigest: manifestDigest,
-    architecture: currentPlatform().architecture,
+    architecture,
   };
 }
