@@ -159,7 +159,7 @@ async function toDisk(named: string, flags: Flags): Promise<void> {
       ...{ ...request, firmware, bootLoader, kargs: plan.kargs },
       rootFileSystem: plan.root.fileSystem,
     };
-    const unlocking = await unlockingOf(plan, flags, (key) => {
+    const unlocking = await unlockingOf(plan, flags, disk, (key) => {
       recoveryKeys.push(key);
       out.say([`Recovery key, which opens ${path} without the TPM and is shown only now: ${key}`]);
     });
@@ -209,6 +209,7 @@ async function requireOpener(
 async function unlockingOf(
   { encryption, path }: DiskPlan,
   { passphraseFile }: Flags,
+  { real }: Disk,
   recoveryKey: (key: string) => void,
 ): Promise<Unlocking> {
   const { readPassphrase, askPassphrase } = await import("./passphrase.ts");
@@ -217,6 +218,7 @@ async function unlockingOf(
   else if (encryption?.opener === "passphrase") passphrase = await askPassphrase(path);
   return {
     passphrase,
+    portable: !real,
     recoveryKey,
   };
 }
