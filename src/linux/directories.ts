@@ -25,6 +25,17 @@ export function ifThere<T>(action: () => T): T | undefined {
   }
 }
 
+/** Whether something has this name; what a symlink leads to has to be there, too. */
+export function exists(linux: Linux, dirfd: Fd, path: Path): boolean {
+  try {
+    linux.faccessat(dirfd, path, 0);
+    return true;
+  } catch (error) {
+    if (isErrno(error, "ENOENT")) return false;
+    throw error;
+  }
+}
+
 /** Opens a directory for reading; a symlink is none. */
 export function openDirectory(linux: Linux, dirfd: Fd, path: Path): Fd {
   return linux.openat(dirfd, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);

@@ -22,7 +22,6 @@ import {
   ifThere,
   makeDirectories,
   openDirectory,
-  TEMPORARY,
   withDirectory,
 } from "../../src/linux/directories.ts";
 import { readFile } from "../../src/linux/files.ts";
@@ -31,6 +30,7 @@ import { type MenuEntry, ownEntry } from "../../src/model/menu-entry.ts";
 import type { MenuFile } from "../../src/model/menu-files.ts";
 import { type BootPlace, ENTRIES, emptyJournalOf, GRUB_SCRIPT } from "./boot-place.ts";
 import { discard, settleNames } from "./discard.ts";
+import { discardTemporary, temporaryName } from "./temporary-names.ts";
 
 const DIRECTORY_MODE = 0o755;
 const FILE_MODE = 0o644;
@@ -143,8 +143,8 @@ function replaceLive(linux: Linux, place: BootPlace, loader: Fd, files: readonly
   const live = nameOf(ENTRIES);
   // its slot comes before all others, so that it is the one that stays if fsck.vfat parts two names
   makeDirectories(linux, loader, live, DIRECTORY_MODE);
-  const taken = discardUnfinished(linux, loader);
-  const temporary = temporaryName(taken);
+  discardUnfinished(linux, loader);
+  const temporary = temporaryName(linux, loader, live);
   writeEntries(linux, place, loader, temporary, files);
   // it is emptied in no order: what the names are to lead to, kernels too, must be in its own place before them
   emptyJournalOf(linux, place);
@@ -183,23 +183,8 @@ function nameOf(path: string): string {
   return path.slice(`${LOADER}/`.length);
 }
 
-const UNFINISHED = `${nameOf(ENTRIES)}${TEMPORARY}`;
-
-/** One that is not among those that are there. */
-function temporaryName(taken: readonly string[]): string {
-  for (let number = 0; ; number++) {
-    const name = number === 0 ? UNFINISHED : `${UNFINISHED}${number}`;
-    if (!taken.includes(name)) return name;
-  }
-}
-
-/** Removes what a write that did not come to its end has left; returns what has to stay (see `discard`). */
-function discardUnfinished(linux: Linux, loader: Fd): string[] {
-  const left = linux
-    .readdir(loader)
-    .map(({ name }) => toText(name) ?? "")
-    .filter((name) => name.startsWith(UNFINISHED) && /^\d*$/.test(name.slice(UNFINISHED.length)));
-  return left.filter((name) => !discard(linux, loader, name));
+function discardUnfinished(linux: Linux, loader: Fd): void {
+  discardTemporary(linux, loader, (name) => name === nameOf(ENTRIES));
 }
 
 function uncounted({ name, bytes }: MenuFile): MenuFile {

@@ -16,16 +16,17 @@ import {
 } from "../../src/linux/constants.ts";
 import {
   createFile,
+  exists,
   ifThere,
   makeDirectories,
   removeTree,
-  TEMPORARY,
   withDirectory,
 } from "../../src/linux/directories.ts";
 import { type Fd, isErrno, type Linux } from "../../src/linux/linux.ts";
 import { artifactName, artifactOf } from "../../src/model/menu-entry.ts";
 import type { BootPlace } from "./boot-place.ts";
 import { discard, settleNames } from "./discard.ts";
+import { discardTemporary, temporaryName } from "./temporary-names.ts";
 
 /** The files of a kernel's directory, in the order in which they are digested. */
 export const KERNEL_FILES = ["vmlinuz", "initrd"] as const;
@@ -193,14 +194,6 @@ export function writeKernel(
   });
 }
 
-/** One that is not there. */
-function temporaryName(linux: Linux, directory: Fd, name: string): string {
-  for (let number = 0; ; number++) {
-    const temporary = number === 0 ? `${name}${TEMPORARY}` : `${name}${TEMPORARY}${number}`;
-    if (!exists(linux, directory, temporary)) return temporary;
-  }
-}
-
 /** Gives `from` the name `to`; what had it is called `from` then. */
 function exchangeOrRename(linux: Linux, directory: Fd, from: string, to: string): void {
   const flags = exists(linux, directory, to) ? RENAME_EXCHANGE : 0;
@@ -229,25 +222,10 @@ export function removeUnfinishedKernels(linux: Linux, place: BootPlace): void {
 }
 
 function discardUnfinished(linux: Linux, parent: Fd): void {
-  for (const entry of linux.readdir(parent)) {
-    const name = toText(entry.name) ?? "";
-    const end = name.lastIndexOf(TEMPORARY);
-    if (end < 0 || !/^\d*$/.test(name.slice(end + TEMPORARY.length))) continue;
-    if (artifactOf(name.slice(0, end)) !== undefined) discard(linux, parent, name);
-  }
+  discardTemporary(linux, parent, (name) => artifactOf(name) !== undefined);
 }
 
 /** Whether a file is not there or has nothing in it, as after a repair of a FAT file system. */
 function isEmpty(linux: Linux, directory: Fd, name: string): boolean {
   return (ifThere(() => linux.statx(directory, name, 0).size) ?? 0) === 0;
-}
-
-function exists(linux: Linux, directory: Fd, name: string): boolean {
-  try {
-    linux.faccessat(directory, name, 0);
-    return true;
-  } catch (error) {
-    if (isErrno(error, "ENOENT")) return false;
-    throw error;
-  }
 }

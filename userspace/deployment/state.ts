@@ -3,7 +3,13 @@ import { fromBytes, fromText, toBytes, toText } from "../../src/formats/bytestri
 import { hashOfHexLength } from "../../src/formats/digest.ts";
 import { formatOrigin, type Origin, parseOrigin } from "../../src/formats/origin.ts";
 import { DT_DIR } from "../../src/linux/constants.ts";
-import { ifThere, replaceFile, TEMPORARY, withDirectory } from "../../src/linux/directories.ts";
+import {
+  exists,
+  ifThere,
+  replaceFile,
+  TEMPORARY,
+  withDirectory,
+} from "../../src/linux/directories.ts";
 import { readFile } from "../../src/linux/files.ts";
 import { type Fd, isErrno, type Linux } from "../../src/linux/linux.ts";
 import type { StateDirectory } from "../../src/model/deployments.ts";
@@ -40,12 +46,7 @@ export function readState(linux: Linux, sysroot: Fd, id: string): StateDirectory
   return withDirectory(linux, sysroot, `${DEPLOY}/${id}`, (directory) => {
     const problems: string[] = [];
     for (const name of ["etc", "var"]) {
-      try {
-        linux.faccessat(directory, name, 0);
-      } catch (error) {
-        if (!isErrno(error, "ENOENT")) throw error;
-        problems.push(`its state has no ${name}`);
-      }
+      if (!exists(linux, directory, name)) problems.push(`its state has no ${name}`);
     }
     const name = originName(id);
     let origin: Origin | undefined;

@@ -1,0 +1,30 @@
+/**
+ * Names of what is written beside what it is to replace: `NAME.cfsboot-tmp`, with a number behind that where one has to stay
+ * (see `discard`).
+ */
+import { toText } from "../../src/formats/bytestring.ts";
+import { exists, TEMPORARY } from "../../src/linux/directories.ts";
+import type { Fd, Linux } from "../../src/linux/linux.ts";
+import { discard } from "./discard.ts";
+
+/** A name for what is to be called `name` that nothing has yet. */
+export function temporaryName(linux: Linux, directory: Fd, name: string): string {
+  for (let number = 0; ; number++) {
+    const temporary = `${name}${TEMPORARY}${number === 0 ? "" : number}`;
+    if (!exists(linux, directory, temporary)) return temporary;
+  }
+}
+
+/** Removes what writes that did not come to their end have left, of what was to get a name that is `ours`. */
+export function discardTemporary(
+  linux: Linux,
+  directory: Fd,
+  ours: (name: string) => boolean,
+): void {
+  for (const entry of linux.readdir(directory)) {
+    const name = toText(entry.name) ?? "";
+    const end = name.lastIndexOf(TEMPORARY);
+    if (end < 0 || !/^\d*$/.test(name.slice(end + TEMPORARY.length))) continue;
+    if (ours(name.slice(0, end))) discard(linux, directory, name);
+  }
+}
