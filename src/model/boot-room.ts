@@ -9,6 +9,8 @@ import { megabytes } from "./size-text.ts";
 
 /** What a boot menu and a directory take besides the kernel, in bytes. */
 export const MENU_SIZE = 1 << 20;
+/** What a boot loader takes that is yet to be put beside them, twice: firmware looks in two places. In bytes. */
+export const LOADER_SIZE = 3 << 20;
 
 /** One boot partition, sizes in bytes. */
 export interface BootRoom {

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { freeSpace } from "../../src/linux/free-space.ts";
 import { HintedError } from "../../src/linux/hint.ts";
 import type { Fd, Linux } from "../../src/linux/linux.ts";
+import { LOADER_SIZE, MENU_SIZE } from "../../src/model/boot-room.ts";
 import type { Partition } from "../../src/model/disk-layout.ts";
 import { LUKS_RESERVE } from "../../src/model/encryption.ts";
 import { megabytes } from "../../src/model/size-text.ts";
@@ -12,8 +13,8 @@ import type { DiskPlan } from "./disk-plan.ts";
 const BLOCK = 4096;
 /** What of an ext4 is left for files, beside inodes and journal. */
 const EXT4_SHARE = 0.94;
-/** What boot loader and menu take beside kernels. */
-const BESIDE_KERNELS = 4 << 20;
+/** In an update the boot loader is there already. */
+const BESIDE_KERNELS = MENU_SIZE + LOADER_SIZE;
 
 /** Where something is to fit, and what gives it more room. */
 export interface Room {
