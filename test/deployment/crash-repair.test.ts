@@ -18,7 +18,7 @@ const timeout = 600_000;
 const mend: Act = (machine) =>
   machine.with((host, repository) => {
     const cmdline = `BOOT_IMAGE=/x root=UUID=1234 rw composefs=?${host.running?.id}`;
-    const plan = planRepair({ ...host, cmdline }, repository, observe(host, repository).seen);
+    const plan = planRepair({ ...host, cmdline }, repository, observe(host, repository));
     expect(plan.hopeless).toEqual(new Map());
     if (repairSteps(plan).length > 0) repair(host, plan);
   });

@@ -5,7 +5,7 @@ import { removeTree } from "../../src/linux/directories.ts";
 import { planRollback } from "../../src/model/menu-plan.ts";
 import { bless, blessSteps } from "../../userspace/deployment/bless.ts";
 import { changeMenu } from "../../userspace/deployment/change.ts";
-import { placesBehind } from "../../userspace/deployment/in-step.ts";
+import { outOfStep } from "../../userspace/deployment/in-step.ts";
 import { bootables } from "../model-disk/boots.ts";
 import type { ModelMachine } from "../model-disk/machine.ts";
 import { sceneOf } from "./crash-scene.ts";
@@ -20,7 +20,7 @@ const comeUp = (machine: ModelMachine) => {
     expect(blessSteps(host)).not.toEqual([]);
     bless(host, repository);
     expect(blessSteps(host)).toEqual([]);
-    expect(placesBehind(host)).toEqual([]);
+    expect(outOfStep(host)).toEqual([]);
   });
   const [first, second] = menus(machine);
   expect(second).toEqual(first);

@@ -18,7 +18,7 @@ export function mend(
   how: "write" | "tell" | "check",
   report: Report,
 ): Machine {
-  const plan = planRepair(host, repository, observe(host, repository).seen);
+  const plan = planRepair(host, repository, observe(host, repository));
   const lost = repairSteps(plan).length > 0;
   if (how === "check") {
     if (lost) warn("boot files are lost, which cfsboot upgrade writes again: see cfsboot status");

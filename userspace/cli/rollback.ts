@@ -59,7 +59,8 @@ export async function rollBack(
   const { planRepair, repairKernels } = await import("../deployment/repair.ts");
   const { concerned } = await import("./concerned.ts");
   const { tellRepair, warnOfHopeless } = await import("./mend.ts");
-  const { seen } = observe(host, repository);
+  const sight = observe(host, repository);
+  const { seen } = sight;
   const shown = understand(seen);
   // an index is that of status, which does not know what will be there again
   const find = (known: typeof shown) =>
@@ -67,7 +68,7 @@ export async function rollBack(
       ? undefined
       : (known.deployments.find(({ id }) => id === indexed(shown, name)?.id) ??
         findDeployment(known, name));
-  const repair = planRepair(host, repository, seen, find);
+  const repair = planRepair(host, repository, sight, find);
   const machine = understand(repair.seen);
   const target = find(machine);
   const plan = triedAnew(planRollback(machine, target, flags.discardStaged));

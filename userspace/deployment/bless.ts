@@ -11,8 +11,9 @@ import { changeGrubEnv, readGrubEnv } from "../bootloader/grub-counter.ts";
 import type { Repository } from "../repository/repository.ts";
 import { changeMenu } from "./change.ts";
 import type { Host } from "./host.ts";
-import { bringInStep, placesBehind } from "./in-step.ts";
-import { observe, sorted } from "./observe.ts";
+import { bringInStep, outOfStep } from "./in-step.ts";
+import { observe } from "./observe.ts";
+import { sorted } from "./place-sight.ts";
 
 /**
  * What there is to do once the machine has come up, in words: the running deployment is counted, or GRUB has counted a boot
@@ -34,8 +35,8 @@ export function blessSteps(host: Host): string[] {
     ...host.places
       .filter((place) => countedEntries(host, place, id).length > 0)
       .map(({ path }) => `count the boots of ${name} no longer in ${path}`),
-    ...placesBehind(host).map(
-      ({ path }) => `give ${path} the menu and the kernels of ${first.path}`,
+    ...outOfStep(host).map(
+      ({ place }) => `give ${place.path} the menu and the kernels of ${first.path}`,
     ),
   ];
 }

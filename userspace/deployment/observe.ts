@@ -2,16 +2,14 @@
 import { parseStagedRecord } from "../../src/formats/staged-record.ts";
 import { ifThere } from "../../src/linux/directories.ts";
 import { readFile } from "../../src/linux/files.ts";
-import { compareGrub, compareSystemdBoot } from "../../src/model/boot-menu-order.ts";
 import type { Observation } from "../../src/model/deployments.ts";
 import { type GrubCounter, grubCounter, withGrubCounter } from "../../src/model/grub-counter.ts";
-import type { MenuEntry } from "../../src/model/menu-entry.ts";
-import { ENTRIES, STAGED_ENTRIES } from "../bootloader/boot-place.ts";
+import { STAGED_ENTRIES } from "../bootloader/boot-place.ts";
 import { type ForeignFile, type Menu, readMenu } from "../bootloader/entries.ts";
 import { readGrubEnv } from "../bootloader/grub-counter.ts";
-import { listKernels } from "../bootloader/kernels.ts";
 import type { Repository } from "../repository/repository.ts";
-import { type Host, type Loader, STAGED_RECORD } from "./host.ts";
+import { type Host, STAGED_RECORD } from "./host.ts";
+import { lookAtPlaces, type PlaceSights, sorted } from "./place-sight.ts";
 import { readStates } from "./state.ts";
 
 const MAX_RECORD = 1 << 16;
@@ -21,6 +19,8 @@ export interface Sight {
   readonly seen: Observation;
   /** Entries of others in the live menu. */
   readonly foreign: readonly ForeignFile[];
+  /** What each boot partition holds. */
+  readonly places: PlaceSights;
   /** What could not be made sense of, for people. */
   readonly warnings: readonly string[];
 }
@@ -32,29 +32,27 @@ export function observe(host: Host, repository: Repository): Sight {
   const states = readStates(host);
   const ids = new Set(states.map(({ id }) => id));
   const known = (id: string) => ids.has(id);
-  const read = (path: string) => readMenu(host.linux, place, path, known);
   const counter = host.loader === "grub" ? readCounter(host, warnings) : undefined;
-  const live = read(ENTRIES);
-  const staged = read(STAGED_ENTRIES) ?? leftElsewhere(host);
+  const places = lookAtPlaces(host, known);
+  const [{ menu: live, kernels: firstKernels }, ...others] = places;
+  const staged = readMenu(host.linux, place, STAGED_ENTRIES, known) ?? leftElsewhere(host);
   // what only another place has is no deployment's, but is there
   const kernels = [
-    ...host.places
-      .slice(1)
-      .flatMap((other) => listKernels(host.linux, other))
-      .map(({ name }) => ({ name, complete: false })),
-    ...listKernels(host.linux, place),
+    ...others.flatMap((other) => other.kernels).map(({ name }) => ({ name, complete: false })),
+    ...firstKernels,
   ];
   return {
     seen: {
       running: host.running,
-      menu: withGrubCounter(sorted(live?.own ?? [], host.loader), counter),
+      menu: withGrubCounter(live.own, counter),
       stagedMenu: staged === undefined ? undefined : sorted(staged.own, host.loader),
       record: readRecord(host, warnings),
       states,
       artifacts: new Map(kernels.map(({ name, complete }) => [name, complete])),
       images: new Set(repository.listImages()),
     },
-    foreign: live?.foreign ?? [],
+    foreign: live.foreign,
+    places,
     warnings,
   };
 }
@@ -88,11 +86,4 @@ function readRecord({ linux, run }: Host, warnings: string[]): Observation["reco
     warnings.push((error as Error).message);
     return undefined;
   }
-}
-
-/** Entries as the boot loader shows them. */
-export function sorted(entries: readonly MenuEntry[], loader: Loader): MenuEntry[] {
-  const compare = loader === "systemd-boot" ? compareSystemdBoot : compareGrub;
-  const position = ({ fileName, bls }: MenuEntry) => ({ ...bls, fileName });
-  return entries.toSorted((a, b) => compare(position(a), position(b)));
 }

@@ -21,15 +21,16 @@ import { entryNames } from "../../src/model/menu-plan.ts";
 import { isUsable, lostEntries } from "../../src/model/menu-repair.ts";
 import { megabytes } from "../../src/model/size-text.ts";
 import type { MenuStep } from "../../src/model/steps.ts";
-import { type BootPlace, ENTRIES } from "../bootloader/boot-place.ts";
-import { readMenu } from "../bootloader/entries.ts";
-import { listKernels, writeKernel } from "../bootloader/kernels.ts";
+import type { BootPlace } from "../bootloader/boot-place.ts";
+import { writeKernel } from "../bootloader/kernels.ts";
 import type { Repository } from "../repository/repository.ts";
 import { changeMenu } from "./change.ts";
 import type { Host } from "./host.ts";
 import { type BootableKernel, kernelOf, labelOf, readImageTree } from "./image-facts.ts";
 import { optionsAgain } from "./lost-options.ts";
+import type { Sight } from "./observe.ts";
 import { readUpdateRecord } from "./outcome.ts";
+import { lackEntries, lackKernel } from "./place-sight.ts";
 import { placesFor } from "./stage.ts";
 
 /** What is lost, as far as a look at the directories tells. */
@@ -43,17 +44,16 @@ export interface Losses {
 }
 
 /** Looks for it. Writes nothing. */
-export function findLosses(host: Host, seen: Observation): Losses {
+export function findLosses(host: Host, { seen, places }: Sight): Losses {
   const unfinished = [seen.record?.id, unfinishedUpdate(host)].filter((id) => id !== undefined);
-  const kernels = kernelsOf(host);
   const there = understand(seen).deployments;
   return {
     entries: lostEntries(seen, new Set(unfinished)),
     kernels: there.filter(
       ({ id, entry }) =>
-        seen.images.has(id) && isUsable(entry) && lacking(kernels, entry.directory).length > 0,
+        seen.images.has(id) && isUsable(entry) && lackKernel(places, entry.directory).length > 0,
     ),
-    behind: placesBehind(host),
+    behind: lackEntries(places),
   };
 }
 
@@ -65,30 +65,6 @@ function unfinishedUpdate(host: Host): string | undefined {
   } catch {
     return undefined; // status tells
   }
-}
-
-type Kernels = ReadonlyMap<BootPlace, ReadonlySet<string>>;
-
-/** The directories of kernels that are whole. */
-function kernelsOf({ linux, places }: Host): Kernels {
-  const complete = (place: BootPlace) =>
-    listKernels(linux, place).flatMap((one) => (one.complete ? [one.name] : []));
-  return new Map(places.map((place) => [place, new Set(complete(place))]));
-}
-
-function lacking(kernels: Kernels, directory: string): BootPlace[] {
-  return [...kernels].filter(([, names]) => !names.has(directory)).map(([place]) => place);
-}
-
-function placesBehind({ linux, places: [first, ...others] }: Host): BootPlace[] {
-  if (others.length === 0) return [];
-  const ids = (place: BootPlace) =>
-    new Set(readMenu(linux, place, ENTRIES, () => true)?.own.map(({ id }) => id));
-  const all = [...ids(first)];
-  return others.filter((place) => {
-    const there = ids(place);
-    return !all.every((id) => there.has(id));
-  });
 }
 
 /** What is to be written. */
@@ -119,10 +95,11 @@ interface LostKernel {
 export function planRepair(
   host: Host,
   repository: Repository,
-  seen: Observation,
+  sight: Sight,
   urgent: (machine: Machine) => Deployment | undefined = () => undefined,
 ): RepairPlan {
-  const losses = findLosses(host, seen);
+  const { seen } = sight;
+  const losses = findLosses(host, sight);
   const hopeless = new Map<string, unknown>();
   const attempt = <T>(id: string, action: () => T): T | undefined => {
     try {
@@ -144,15 +121,14 @@ export function planRepair(
   const machine = understand(whole);
   const wanted = urgent(machine);
   const before = [wanted, machine.booted].filter((one) => one !== undefined);
-  const there = kernelsOf(host);
   const room = roomOf(host);
   const kernels = new Map<string, LostKernel>();
   for (const { id, entry } of new Set([...before, ...machine.deployments])) {
     const { artifact, directory } = entry;
     if (!isUsable(entry) || !seen.images.has(id) || kernels.has(artifact)) continue;
-    if (lacking(there, directory).length === 0) continue;
+    if (lackKernel(sight.places, directory).length === 0) continue;
     attempt(id, () => {
-      const places = lacking(there, artifactName(artifact));
+      const places = lackKernel(sight.places, artifactName(artifact));
       const kernel = kernelOf(repository, readImageTree(repository, id));
       takeRoom(room, places, kernel.size);
       kernels.set(artifact, { artifact, kernel, places });

@@ -2,12 +2,7 @@
 import { parseImageInfo } from "../../src/formats/imginfo.ts";
 import { withDirectory } from "../../src/linux/directories.ts";
 import { readFile } from "../../src/linux/files.ts";
-import {
-  type Deployment,
-  type Machine,
-  type Observation,
-  understand,
-} from "../../src/model/deployments.ts";
+import { type Deployment, type Machine, understand } from "../../src/model/deployments.ts";
 import {
   type BootLoaderName,
   type HostFacts,
@@ -20,7 +15,7 @@ import { type UpdateTrouble, updateTrouble } from "../../src/model/update-outcom
 import { openImage } from "../oci/image.ts";
 import type { Repository } from "../repository/repository.ts";
 import { DEPLOY, type Host, type Loader } from "./host.ts";
-import { observe } from "./observe.ts";
+import { observe, type Sight } from "./observe.ts";
 import { readUpdateRecord } from "./outcome.ts";
 import { findLosses } from "./repair.ts";
 
@@ -45,7 +40,8 @@ export function hostFacts(
   repository: Repository,
   { usrOverlay, readOnly }: Surroundings,
 ): HostFacts {
-  const { seen, foreign, warnings } = observe(host, repository);
+  const sight = observe(host, repository);
+  const { seen, foreign, warnings } = sight;
   const machine = understand(seen);
   const more: string[] = [];
   const images = new Map<string, ImageFacts>();
@@ -71,15 +67,15 @@ export function hostFacts(
       problem: problem ?? null,
     })),
     trouble: troubleOf(host, machine, more),
-    warnings: [...warnings, ...more, ...lossWarnings(host, seen, machine)],
+    warnings: [...warnings, ...more, ...lossWarnings(host, sight, machine)],
   };
 }
 
 const MEND = "cfsboot upgrade, or cfsboot rollback booted, writes";
 
 /** What boot partitions have lost, and how it comes back. */
-function lossWarnings(host: Host, seen: Observation, { booted }: Machine): string[] {
-  const { entries, kernels, behind } = findLosses(host, seen);
+function lossWarnings(host: Host, sight: Sight, { booted }: Machine): string[] {
+  const { entries, kernels, behind } = findLosses(host, sight);
   const { running } = host;
   const warnings: string[] = [];
   if (running !== undefined && booted === undefined) {
