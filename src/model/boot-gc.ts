@@ -43,8 +43,8 @@ export function planGarbage(
   manifests: ReadonlySet<string>,
   found: ReadonlyMap<string, string>,
 ): BootGarbage {
-  const { leftovers, deployments } = machine;
-  const legacy = legacyArtifacts(machine);
+  const { leftovers, deployments, undecided } = machine;
+  const legacy = undecided === undefined ? legacyArtifacts(machine) : [];
   // the names that they get: they may be there already, of a command that was cut off
   const renamed = new Set(legacy.map(artifactName));
   const wanted = new Map(
@@ -64,8 +64,11 @@ export function planGarbage(
       add: [...wanted]
         .filter(([tag, manifest]) => !tags.includes(tag) && manifests.has(manifest))
         .map(([tag, manifestDigest]) => ({ tag, manifestDigest })),
-      remove: tags.filter((tag) => tag.startsWith(TAG) && !wanted.has(tag)),
+      remove:
+        undecided === undefined
+          ? tags.filter((tag) => tag.startsWith(TAG) && !wanted.has(tag))
+          : [],
     },
-    roots: deployments.map(({ id }) => id),
+    roots: [...deployments.map(({ id }) => id), ...(undecided ?? [])],
   };
 }

@@ -57,10 +57,12 @@ export function planRoom(
 
 /** The directories of kernels that nothing needs once these deployments are gone. */
 export function freedKernels(
-  { deployments }: Machine,
+  { deployments, undecided }: Machine,
   gone: readonly Deployment[],
   artifact: string,
 ): readonly string[] {
+  // an entry that cannot be read may need any of them
+  if (undecided !== undefined) return [];
   const staying = deployments.filter((one) => !gone.includes(one));
   const needed = new Set([artifactName(artifact), ...staying.map(({ entry }) => entry.directory)]);
   return [...new Set(gone.map(({ entry }) => entry.directory))].filter((name) => !needed.has(name));

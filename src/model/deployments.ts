@@ -31,6 +31,8 @@ export interface Observation {
   readonly artifacts: ReadonlyMap<string, boolean>;
   /** Images in the repository, in hex. */
   readonly images: ReadonlySet<string>;
+  /** Whether the menu has entries of ours that cannot be read: what they boot is not known. */
+  readonly unreadable?: boolean;
 }
 
 export type Slot = "staged" | "booted" | "rollback" | "other";
@@ -58,6 +60,11 @@ export interface Machine {
   readonly rollbackQueued: boolean;
   /** What interrupted runs have left: it is told, and removed by the next command that writes. */
   readonly leftovers: Leftovers;
+  /**
+   * Ids of state directories that no entry is known to need, if there are entries that cannot be read: one of these may boot
+   * them. As long as that is so, kernels, state and images stay.
+   */
+  readonly undecided?: readonly string[];
 }
 
 /** Whether it is staged, but what says what it is has been lost: it is staged anew as if it were not there. */
@@ -119,7 +126,7 @@ export function understand(seen: Observation): Machine {
     rollback: of("rollback"),
     others: deployments.filter(({ slot }) => slot === "other"),
     rollbackQueued: booted !== undefined && seen.menu[0]?.id !== booted.id,
-    leftovers: leftoversOf(seen, staged),
+    ...leftOver(seen, staged),
   };
 }
 
@@ -143,18 +150,25 @@ function damageOf(
   return damage;
 }
 
-function leftoversOf(seen: Observation, staged: Deployment | undefined): Leftovers {
+function leftOver(
+  seen: Observation,
+  staged: Deployment | undefined,
+): Pick<Machine, "leftovers" | "undecided"> {
   const entries = [...seen.menu, ...(staged === undefined ? [] : (seen.stagedMenu ?? []))];
   const ids = new Set(entries.map(({ id }) => id));
   const artifacts = new Set(entries.map(({ directory }) => directory));
   // What runs is no left-over, whatever the menu says.
   if (seen.running !== undefined) ids.add(seen.running.id);
-  return {
+  const states = seen.states.map(({ id }) => id).filter((id) => !ids.has(id));
+  const none: Leftovers = {
     stagedMenu: seen.stagedMenu !== undefined && staged === undefined,
     record: seen.record !== undefined && staged === undefined ? seen.record.id : undefined,
-    states: seen.states.map(({ id }) => id).filter((id) => !ids.has(id)),
-    artifacts: [...seen.artifacts.keys()].filter((name) => !artifacts.has(name)),
+    states: [],
+    artifacts: [],
   };
+  if (seen.unreadable === true) return { leftovers: none, undecided: states };
+  const kernels = [...seen.artifacts.keys()].filter((name) => !artifacts.has(name));
+  return { leftovers: { ...none, states, artifacts: kernels } };
 }
 
 /**

@@ -111,6 +111,9 @@ export interface EntryNames {
   readonly sortKey: string;
 }
 
+/** How names of the menu's files begin. */
+const FILE_PREFIX = "bootc_";
+
 /**
  * Names for the entries of a menu of `count`, in its order.
  *
@@ -123,9 +126,14 @@ export function entryNames(count: number, osId: string, version: string): EntryN
   const width = `${count - 1}`.length;
   const number = (value: number) => `${value}`.padStart(width, "0");
   return Array.from({ length: count }, (_, place) => ({
-    fileName: `bootc_${inFileName(osId)}-${inFileName(version)}-${number(count - 1 - place)}`,
+    fileName: `${FILE_PREFIX}${inFileName(osId)}-${inFileName(version)}-${number(count - 1 - place)}`,
     sortKey: `bootc-${inSortKey(osId)}-${number(place)}`,
   }));
+}
+
+/** Whether a file of the menu has such a name: bootc's are alike. */
+export function isEntryName(fileName: string): boolean {
+  return fileName.startsWith(FILE_PREFIX);
 }
 
 const MAX_PART = 100;

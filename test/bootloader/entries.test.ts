@@ -1,6 +1,6 @@
 import { mkdirSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { ENTRIES, grubPlace, STAGED_ENTRIES } from "../../userspace/bootloader/boot-place.ts";
 import {
   readMenu,
@@ -9,6 +9,7 @@ import {
 } from "../../userspace/bootloader/entries.ts";
 import { linux } from "../../userspace/linux.ts";
 import { troubleAt } from "../repository/trouble.ts";
+import { badSectors } from "./bad-sectors.ts";
 import { temporaryEsp } from "./place.ts";
 
 const A = "aa".repeat(64);
@@ -100,6 +101,73 @@ test("whatever call fails, the menu is the old one or the new one, and complete"
       if (!trouble.happened()) break;
     }
   }
+});
+
+describe("entries that cannot be read", () => {
+  const OURS = "bootc_debian-12-0.conf";
+  const FOREIGN = "fwupd.conf";
+  const DEEP = "deep";
+  const damaged = badSectors(linux, OURS, FOREIGN, DEEP);
+  const next = [{ name: "bootc_debian-13-1.conf", bytes: Buffer.from(entry(B)) }];
+  const prepared = () => {
+    const esp = temporaryEsp();
+    esp.write(`${ENTRIES}/bootc_debian-13-1.conf`, entry(A));
+    esp.write(`${ENTRIES}/${OURS}`, "ours");
+    esp.write(`${ENTRIES}/${FOREIGN}`, "theirs");
+    esp.write(`${ENTRIES}/more/${DEEP}`, "deep");
+    esp.write(`${ENTRIES}/more/beside`, "beside");
+    return esp;
+  };
+  const contents = ({ path }: { path: string }) =>
+    [OURS, FOREIGN, `more/${DEEP}`, "more/beside"].map((name) =>
+      readFileSync(join(path, ENTRIES, name), "utf8"),
+    );
+  const ALL = ["ours", "theirs", "deep", "beside"];
+
+  test("are told, ours apart from those of others", () => {
+    using esp = prepared();
+    const menu = readMenu(damaged, esp.place, ENTRIES, known)!;
+    expect(menu.own.map(({ id }) => id)).toEqual([A]);
+    expect(menu.unreadable).toMatchObject([
+      { displayName: OURS, problem: `read ${OURS}: Input/output error` },
+    ]);
+    const foreign = menu.foreign.toSorted((a, b) => (a.displayName < b.displayName ? -1 : 1));
+    expect(foreign).toMatchObject([
+      { displayName: FOREIGN, problem: `read ${FOREIGN}: Input/output error` },
+      { displayName: "more", problem: undefined },
+    ]);
+  });
+
+  test("stay as they are when the menu is replaced, and keep nobody from that", () => {
+    using esp = prepared();
+    replaceEntries(damaged, esp.place, STAGED_ENTRIES, next);
+    expect(contents(esp)).toEqual(ALL);
+    replaceEntries(damaged, esp.place, ENTRIES, next);
+    expect(contents(esp)).toEqual(ALL);
+    expect(readMenu(damaged, esp.place, ENTRIES, known)!.own.map(({ id }) => id)).toEqual([B]);
+    removeStagedEntries(damaged, esp.place, STAGED_ENTRIES);
+    expect(readdirSync(join(esp.path, "loader"))).toEqual(["entries"]);
+    // what is written under the name of a damaged one takes its place
+    replaceEntries(damaged, esp.place, ENTRIES, [{ ...next[0]!, name: OURS }]);
+    expect(contents(esp)).toEqual([entry(B), ...ALL.slice(1)]);
+  });
+
+  test("are there when the next one has replaced the menu, at whatever call the first one was killed", () => {
+    for (let nth = 1; ; nth++) {
+      using esp = prepared();
+      const trouble = troubleAt(damaged, nth, "death");
+      try {
+        replaceEntries(trouble.linux, esp.place, ENTRIES, next);
+      } catch {
+        // which is the point
+      }
+      trouble.bury();
+      replaceEntries(damaged, esp.place, ENTRIES, next);
+      expect(contents(esp), `killed at call ${nth}`).toEqual(ALL);
+      expect(readdirSync(join(esp.path, "loader"))).toEqual(["entries"]);
+      if (!trouble.happened()) break;
+    }
+  });
 });
 
 test("GRUB has the menu as a script, which changes with the entries and is nobody's file", () => {

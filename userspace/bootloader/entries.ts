@@ -8,33 +8,31 @@ import { display, fromText, toBytes, toText } from "../../src/formats/bytestring
 import { grubScript } from "../../src/formats/grub-script.ts";
 import {
   AT_SYMLINK_NOFOLLOW,
-  O_CLOEXEC,
-  O_NOFOLLOW,
-  O_RDONLY,
   RENAME_EXCHANGE,
   S_IFDIR,
-  S_IFLNK,
   S_IFMT,
   S_IFREG,
 } from "../../src/linux/constants.ts";
 import {
   createFile,
+  exists,
   ifThere,
   makeDirectories,
   openDirectory,
   withDirectory,
 } from "../../src/linux/directories.ts";
 import { readFile } from "../../src/linux/files.ts";
-import { type Fd, isErrno, type Linux, type Path } from "../../src/linux/linux.ts";
+import { type Fd, isErrno, type Linux, LinuxError, type Path } from "../../src/linux/linux.ts";
 import { type MenuEntry, ownEntry } from "../../src/model/menu-entry.ts";
 import type { MenuFile } from "../../src/model/menu-files.ts";
+import { isEntryName } from "../../src/model/menu-plan.ts";
 import { type BootPlace, ENTRIES, emptyJournalOf, GRUB_SCRIPT } from "./boot-place.ts";
 import { discard, settleNames } from "./discard.ts";
-import { discardTemporary, temporaryName } from "./temporary-names.ts";
+import { copyForeign, moveForeign, unreadableIn } from "./foreign-files.ts";
+import { temporaryName, temporaryNames } from "./temporary-names.ts";
 
 const DIRECTORY_MODE = 0o755;
 const FILE_MODE = 0o644;
-const CHUNK = 1 << 16;
 const LOADER = "loader";
 
 /** What is in a directory of entries. */
@@ -42,6 +40,8 @@ export interface Menu {
   /** Ours, in no order. */
   readonly own: readonly MenuEntry[];
   readonly foreign: readonly ForeignFile[];
+  /** By their names ours, but not to be read: what they boot is not known. */
+  readonly unreadable: readonly UnreadableFile[];
 }
 
 /** A file that is not ours. */
@@ -55,9 +55,14 @@ export interface ForeignFile {
   readonly problem: string | undefined;
 }
 
+export interface UnreadableFile extends Pick<ForeignFile, "name" | "displayName"> {
+  /** Why, for people. */
+  readonly problem: string;
+}
+
 /**
- * Reads a directory of entries; `undefined` if there is none. `known` tells which deployments there are. What cannot be
- * read is foreign.
+ * Reads a directory of entries; `undefined` if there is none. `known` tells which deployments there are. A file that
+ * cannot be read, or makes no sense, is no error.
  */
 export function readMenu(
   linux: Linux,
@@ -75,14 +80,20 @@ export function readMenu(
   try {
     const own: MenuEntry[] = [];
     const foreign: ForeignFile[] = [];
+    const unreadable: UnreadableFile[] = [];
     for (const { name } of linux.readdir(directory)) {
       if (place.script && name === GRUB_SCRIPT) continue;
       const bytes = toBytes(name);
       const found = readEntry(linux, directory, bytes, toText(name), known);
-      if ("id" in found) own.push(found);
-      else foreign.push({ name: bytes, displayName: display(name), ...found });
+      const file = { name: bytes, displayName: display(name) };
+      if (found instanceof LinuxError && isEntryName(file.displayName)) {
+        unreadable.push({ ...file, problem: found.message });
+      } else if (found instanceof Error) {
+        foreign.push({ ...file, title: undefined, problem: found.message });
+      } else if ("id" in found) own.push(found);
+      else foreign.push({ ...file, ...found });
     }
-    return { own, foreign };
+    return { own, foreign, unreadable };
   } finally {
     linux.close(directory);
   }
@@ -94,7 +105,7 @@ function readEntry(
   path: Path,
   name: string | undefined,
   known: (id: string) => boolean,
-): MenuEntry | { title: string | undefined; problem: string | undefined } {
+): MenuEntry | Pick<ForeignFile, "title" | "problem"> | Error {
   if (!name?.toLowerCase().endsWith(".conf")) return { title: undefined, problem: undefined };
   try {
     const type = linux.statx(directory, path, AT_SYMLINK_NOFOLLOW).mode & S_IFMT;
@@ -103,7 +114,7 @@ function readEntry(
     const { tries } = splitBootCount(name);
     return ownEntry(name, bls, tries, known) ?? { title: bls.title, problem: bls.problem };
   } catch (error) {
-    return { title: undefined, problem: (error as Error).message };
+    return error as Error;
   }
 }
 
@@ -145,37 +156,60 @@ function replaceLive(linux: Linux, place: BootPlace, loader: Fd, files: readonly
   makeDirectories(linux, loader, live, DIRECTORY_MODE);
   discardUnfinished(linux, loader);
   const temporary = temporaryName(linux, loader, live);
-  writeEntries(linux, place, loader, temporary, files);
+  const left = writeEntries(linux, place, loader, temporary, files);
   // it is emptied in no order: what the names are to lead to, kernels too, must be in its own place before them
   emptyJournalOf(linux, place);
   linux.renameat2(loader, temporary, loader, live, RENAME_EXCHANGE);
   settleNames(linux, loader);
+  if (left.length > 0) moveToLive(linux, loader, temporary, () => left);
   // before the old one goes, which is what a boot loader sees until then
   emptyJournalOf(linux, place);
   discard(linux, loader, temporary, live);
 }
 
-/** Makes a directory of entries, with the files of others that are in the live one. */
+/** Makes a directory of entries, with the files of others that are in the live one. Returns those that cannot be read. */
 function writeEntries(
   linux: Linux,
   place: BootPlace,
   loader: Fd,
   name: string,
   files: readonly MenuFile[],
-): void {
+): Path[] {
   const names = new Set(files.map(({ name }) => name));
   const live = readMenu(linux, place, ENTRIES, () => true);
-  const foreign = live?.foreign.filter(({ displayName }) => !names.has(displayName)) ?? [];
+  const others = live === undefined ? [] : [...live.foreign, ...live.unreadable];
+  const foreign = others.filter(({ displayName }) => !names.has(displayName));
+  let left: Path[] = [];
   linux.mkdirat(loader, name, DIRECTORY_MODE);
   withDirectory(linux, loader, name, (to) => {
     if (foreign.length > 0) {
       withDirectory(linux, loader, nameOf(ENTRIES), (from) => {
-        for (const { name } of foreign) copyTree(linux, from, to, name);
+        const all = foreign.map(({ name }) => name);
+        left = all.filter((name) => !copyForeign(linux, from, to, name));
       });
     }
     for (const { name, bytes } of files) createFile(linux, to, name, [bytes], FILE_MODE);
     if (place.script) createFile(linux, to, GRUB_SCRIPT, [scriptOf(files)], FILE_MODE);
     linux.fsync(to);
+  });
+  return left;
+}
+
+/** Moves some of what a directory beside the live one has into that, durably. */
+function moveToLive(
+  linux: Linux,
+  loader: Fd,
+  name: string,
+  choose: (directory: Fd) => readonly Path[],
+): void {
+  withDirectory(linux, loader, name, (from) => {
+    const names = choose(from);
+    if (names.length === 0) return;
+    withDirectory(linux, loader, nameOf(ENTRIES), (to) => {
+      moveForeign(linux, from, to, names);
+      linux.fsync(from);
+      settleNames(linux, to);
+    });
   });
 }
 
@@ -183,8 +217,16 @@ function nameOf(path: string): string {
   return path.slice(`${LOADER}/`.length);
 }
 
+/** What could not be copied may be there yet: it is moved. */
 function discardUnfinished(linux: Linux, loader: Fd): void {
-  discardTemporary(linux, loader, (name) => name === nameOf(ENTRIES));
+  const live = nameOf(ENTRIES);
+  for (const name of temporaryNames(linux, loader, (one) => one === live)) {
+    const { mode } = linux.statx(loader, name, AT_SYMLINK_NOFOLLOW);
+    if ((mode & S_IFMT) === S_IFDIR && exists(linux, loader, live)) {
+      moveToLive(linux, loader, name, (directory) => unreadableIn(linux, directory));
+    }
+    discard(linux, loader, name);
+  }
 }
 
 function uncounted({ name, bytes }: MenuFile): MenuFile {
@@ -215,42 +257,4 @@ export function removeUnfinishedEntries(linux: Linux, place: BootPlace): void {
   ifThere(() =>
     withDirectory(linux, place.directory, LOADER, (loader) => discardUnfinished(linux, loader)),
   );
-}
-
-/** Copies what a boot partition can hold: files, directories and, where it has them, symlinks. */
-function copyTree(linux: Linux, from: Fd, to: Fd, name: Path): void {
-  const { mode } = linux.statx(from, name, AT_SYMLINK_NOFOLLOW);
-  switch (mode & S_IFMT) {
-    case S_IFREG:
-      copyFile(linux, from, to, name, mode & 0o777);
-      break;
-    case S_IFLNK:
-      linux.symlinkat(toBytes(linux.readlinkat(from, name)), to, name);
-      break;
-    case S_IFDIR:
-      linux.mkdirat(to, name, mode & 0o777);
-      withDirectory(linux, from, name, (inner) =>
-        withDirectory(linux, to, name, (target) => {
-          for (const entry of linux.readdir(inner)) {
-            copyTree(linux, inner, target, toBytes(entry.name));
-          }
-          linux.fsync(target);
-        }),
-      );
-  }
-}
-
-function copyFile(linux: Linux, from: Fd, to: Fd, name: Path, mode: number): void {
-  const source = linux.openat(from, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-  try {
-    createFile(linux, to, name, chunks(linux, source), mode);
-  } finally {
-    linux.close(source);
-  }
-}
-
-function* chunks(linux: Linux, fd: Fd): Generator<Uint8Array> {
-  const buffer = new Uint8Array(CHUNK);
-  for (let n = linux.read(fd, buffer); n > 0; n = linux.read(fd, buffer))
-    yield buffer.subarray(0, n);
 }

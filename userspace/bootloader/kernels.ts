@@ -26,7 +26,7 @@ import { type Fd, isErrno, type Linux } from "../../src/linux/linux.ts";
 import { artifactName, artifactOf } from "../../src/model/menu-entry.ts";
 import type { BootPlace } from "./boot-place.ts";
 import { discard, settleNames } from "./discard.ts";
-import { discardTemporary, temporaryName } from "./temporary-names.ts";
+import { temporaryName, temporaryNames } from "./temporary-names.ts";
 
 /** The files of a kernel's directory, in the order in which they are digested. */
 export const KERNEL_FILES = ["vmlinuz", "initrd"] as const;
@@ -222,7 +222,9 @@ export function removeUnfinishedKernels(linux: Linux, place: BootPlace): void {
 }
 
 function discardUnfinished(linux: Linux, parent: Fd): void {
-  discardTemporary(linux, parent, (name) => artifactOf(name) !== undefined);
+  for (const name of temporaryNames(linux, parent, (one) => artifactOf(one) !== undefined)) {
+    discard(linux, parent, name);
+  }
 }
 
 /** Whether a file is not there or has nothing in it, as after a repair of a FAT file system. */

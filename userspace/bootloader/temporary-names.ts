@@ -5,7 +5,6 @@
 import { toText } from "../../src/formats/bytestring.ts";
 import { exists, TEMPORARY } from "../../src/linux/directories.ts";
 import type { Fd, Linux } from "../../src/linux/linux.ts";
-import { discard } from "./discard.ts";
 
 /** A name for what is to be called `name` that nothing has yet. */
 export function temporaryName(linux: Linux, directory: Fd, name: string): string {
@@ -15,16 +14,16 @@ export function temporaryName(linux: Linux, directory: Fd, name: string): string
   }
 }
 
-/** Removes what writes that did not come to their end have left, of what was to get a name that is `ours`. */
-export function discardTemporary(
+/** What writes that did not come to their end have left: the names beside what was to get a name that is `ours`. */
+export function temporaryNames(
   linux: Linux,
   directory: Fd,
   ours: (name: string) => boolean,
-): void {
-  for (const entry of linux.readdir(directory)) {
+): string[] {
+  return linux.readdir(directory).flatMap((entry) => {
     const name = toText(entry.name) ?? "";
     const end = name.lastIndexOf(TEMPORARY);
-    if (end < 0 || !/^\d*$/.test(name.slice(end + TEMPORARY.length))) continue;
-    if (ours(name.slice(0, end))) discard(linux, directory, name);
-  }
+    if (end < 0 || !/^\d*$/.test(name.slice(end + TEMPORARY.length))) return [];
+    return ours(name.slice(0, end)) ? [name] : [];
+  });
 }

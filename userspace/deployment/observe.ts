@@ -4,7 +4,7 @@ import { ifThere } from "../../src/linux/directories.ts";
 import { readFile } from "../../src/linux/files.ts";
 import type { Observation } from "../../src/model/deployments.ts";
 import { type GrubCounter, grubCounter, withGrubCounter } from "../../src/model/grub-counter.ts";
-import { STAGED_ENTRIES } from "../bootloader/boot-place.ts";
+import { type BootPlace, ENTRIES, STAGED_ENTRIES } from "../bootloader/boot-place.ts";
 import { type ForeignFile, type Menu, readMenu } from "../bootloader/entries.ts";
 import { readGrubEnv } from "../bootloader/grub-counter.ts";
 import type { Repository } from "../repository/repository.ts";
@@ -41,6 +41,12 @@ export function observe(host: Host, repository: Repository): Sight {
     ...others.flatMap((other) => other.kernels).map(({ name }) => ({ name, complete: false })),
     ...firstKernels,
   ];
+  for (const { place, menu } of places) warnings.push(...damagedEntries(place, ENTRIES, menu));
+  if (staged !== undefined) warnings.push(...damagedEntries(place, STAGED_ENTRIES, staged));
+  const unreadable = live.unreadable.length > 0;
+  if (unreadable) {
+    warnings.push("As long as an entry cannot be read, nothing is removed that it may need.");
+  }
   return {
     seen: {
       running: host.running,
@@ -50,6 +56,7 @@ export function observe(host: Host, repository: Repository): Sight {
       states,
       artifacts: new Map(kernels.map(({ name, complete }) => [name, complete])),
       images: new Set(repository.listImages()),
+      unreadable,
     },
     foreign: live.foreign,
     places,
@@ -57,11 +64,18 @@ export function observe(host: Host, repository: Repository): Sight {
   };
 }
 
+function damagedEntries({ path }: BootPlace, directory: string, { unreadable }: Menu): string[] {
+  return unreadable.map(
+    ({ displayName, problem }) =>
+      `The boot entry ${path}/${directory}/${displayName} is damaged: ${problem}.`,
+  );
+}
+
 /** What is left of a staged menu if only other places than the first have one: nothing that could be finalized. */
 function leftElsewhere({ linux, places }: Host): Menu | undefined {
   const [, ...others] = places;
   const found = others.some((place) => readMenu(linux, place, STAGED_ENTRIES, () => true));
-  return found ? { own: [], foreign: [] } : undefined;
+  return found ? { own: [], foreign: [], unreadable: [] } : undefined;
 }
 
 /** What GRUB has counted. */

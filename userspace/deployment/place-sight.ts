@@ -31,13 +31,15 @@ export function lookAtPlaces(host: Host, known: (id: string) => boolean): PlaceS
   return [look(first), ...others.map(look)];
 }
 
+const NO_MENU: Menu = { own: [], foreign: [], unreadable: [] };
+
 /** The live menu of a place; an empty one if there is none. */
 export function menuAt(
   { linux, loader }: Looking,
   place: BootPlace,
   known: (id: string) => boolean,
 ): Menu {
-  const menu = readMenu(linux, place, ENTRIES, known) ?? { own: [], foreign: [] };
+  const menu = readMenu(linux, place, ENTRIES, known) ?? NO_MENU;
   return { ...menu, own: sorted(menu.own, loader) };
 }
 

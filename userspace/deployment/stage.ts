@@ -145,6 +145,12 @@ export function planStage(
       "cfsboot switch --in-place makes that deployment follow another reference",
     );
   }
+  if (machine.undecided?.includes(id) === true) {
+    throw new HintedError(
+      `${id.slice(0, 12)} may be what a boot entry boots that cannot be read, and has a state of its own`,
+      "cfsboot status names the entry; without it the image can be staged",
+    );
+  }
   const kernel = kernelOf(repository, tree);
   // a repository that was sealed while the machine runs is good for what is booted next
   const insecure = repository.insecure && host.running?.insecure !== false;
