@@ -22,6 +22,10 @@ export function emptyJournalOf(linux: Linux, { directory, journaled }: BootPlace
   if (journaled) emptyJournal(linux, directory);
 }
 
+/** Modes of what is made there. FAT keeps none, `/boot` does. */
+export const DIRECTORY_MODE = 0o755;
+export const FILE_MODE = 0o644;
+
 /** The directory of the entries, relative to the place. */
 export const ENTRIES = "loader/entries";
 /** The directory of the entries that take their place at shutdown. */

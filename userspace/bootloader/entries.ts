@@ -26,13 +26,18 @@ import { type Fd, isErrno, type Linux, LinuxError, type Path } from "../../src/l
 import { type MenuEntry, ownEntry } from "../../src/model/menu-entry.ts";
 import type { MenuFile } from "../../src/model/menu-files.ts";
 import { isEntryName } from "../../src/model/menu-plan.ts";
-import { type BootPlace, ENTRIES, emptyJournalOf, GRUB_SCRIPT } from "./boot-place.ts";
+import {
+  type BootPlace,
+  DIRECTORY_MODE,
+  ENTRIES,
+  emptyJournalOf,
+  FILE_MODE,
+  GRUB_SCRIPT,
+} from "./boot-place.ts";
 import { discard, settleNames } from "./discard.ts";
 import { copyForeign, moveForeign, unreadableIn } from "./foreign-files.ts";
 import { temporaryName, temporaryNames } from "./temporary-names.ts";
 
-const DIRECTORY_MODE = 0o755;
-const FILE_MODE = 0o644;
 const LOADER = "loader";
 
 /** What is in a directory of entries. */

@@ -24,7 +24,7 @@ import {
 } from "../../src/linux/directories.ts";
 import { type Fd, isErrno, type Linux } from "../../src/linux/linux.ts";
 import { artifactName, artifactOf } from "../../src/model/menu-entry.ts";
-import type { BootPlace } from "./boot-place.ts";
+import { type BootPlace, DIRECTORY_MODE, FILE_MODE } from "./boot-place.ts";
 import { discard, settleNames } from "./discard.ts";
 import { temporaryName, temporaryNames } from "./temporary-names.ts";
 
@@ -33,9 +33,6 @@ export const KERNEL_FILES = ["vmlinuz", "initrd"] as const;
 export type KernelFile = (typeof KERNEL_FILES)[number];
 
 const CHUNK = 1 << 20;
-// FAT keeps no modes; /boot does.
-const DIRECTORY_MODE = 0o755;
-const FILE_MODE = 0o644;
 
 export interface KernelDirectory {
   /** What entries know it by: its name without the prefix (which early releases of bootc did not write). */

@@ -5,6 +5,7 @@
 import { serializeBlsEntry } from "../../src/formats/bls-entry.ts";
 import { joinBootCount, splitBootCount } from "../../src/formats/boot-count.ts";
 import { withDirectory } from "../../src/linux/directories.ts";
+import { errorText } from "../../src/linux/error-text.ts";
 import { type Deployment, type Observation, understand } from "../../src/model/deployments.ts";
 import type { EtcPlan, EtcStrategy } from "../../src/model/etc/merge.ts";
 import { endGrubCounter, grubCounter, startGrubCounter } from "../../src/model/grub-counter.ts";
@@ -52,16 +53,9 @@ export function finalize(host: Host, repository: Repository, options: FinalizeOp
     writeUpdateRecord(host, { ...outcome, outcome: "finalized", error: undefined });
     return { done: true, id, etc };
   } catch (error) {
-    writeUpdateRecord(host, { ...outcome, outcome: "failed", error: describe(error) });
+    writeUpdateRecord(host, { ...outcome, outcome: "failed", error: errorText(error) });
     throw error;
   }
-}
-
-/** The messages of an error and its causes. */
-function describe(error: unknown): string {
-  const messages: string[] = [];
-  for (let at = error; at instanceof Error; at = at.cause) messages.push(at.message);
-  return messages.join(": ");
 }
 
 function finalizeStaged(

@@ -1,6 +1,7 @@
 /** Gathers what `status` tells. Writes nothing. */
 import { parseImageInfo } from "../../src/formats/imginfo.ts";
 import { withDirectory } from "../../src/linux/directories.ts";
+import { errorText } from "../../src/linux/error-text.ts";
 import { readFile } from "../../src/linux/files.ts";
 import { type Deployment, type Machine, understand } from "../../src/model/deployments.ts";
 import {
@@ -97,7 +98,7 @@ function troubleOf(host: Host, machine: Machine, warnings: string[]): UpdateTrou
   try {
     return updateTrouble(readUpdateRecord(host), machine, host.bootId);
   } catch (error) {
-    warnings.push(messageOf(error));
+    warnings.push(errorText(error));
     return undefined;
   }
 }
@@ -130,7 +131,7 @@ function imageFacts(
     };
   } catch (error) {
     const older = imgInfo(host, id);
-    if (older === undefined) warnings.push(`${id.slice(0, 12)}: ${messageOf(error)}`);
+    if (older === undefined) warnings.push(`${id.slice(0, 12)}: ${errorText(error)}`);
     return older;
   }
 }
@@ -146,10 +147,4 @@ function imgInfo({ linux, sysroot }: Host, id: string): ImageFacts | undefined {
   } catch {
     return undefined; // few have one
   }
-}
-
-function messageOf(error: unknown): string {
-  const messages: string[] = [];
-  for (let at = error; at instanceof Error; at = at.cause) messages.push(at.message);
-  return messages.join(": ");
 }

@@ -2,11 +2,9 @@
 import { makeDirectories, replaceFile, withDirectory } from "../../src/linux/directories.ts";
 import { readFile } from "../../src/linux/files.ts";
 import { type Fd, isErrno, type Linux } from "../../src/linux/linux.ts";
+import { DIRECTORY_MODE, FILE_MODE } from "../bootloader/boot-place.ts";
 
 const MAX_PROGRAM = 64 << 20;
-// FAT has no modes, but tests have
-const DIRECTORY_MODE = 0o755;
-const FILE_MODE = 0o644;
 
 export interface EfiProgram {
   /** Where it is kept, below `EFI`: `systemd/systemd-bootx64.efi`. */

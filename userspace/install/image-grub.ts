@@ -9,13 +9,12 @@ import { readFile } from "../../src/linux/files.ts";
 import { type Fd, isErrno, type Linux } from "../../src/linux/linux.ts";
 import { filesOf, findFile, lookUp, type RegularContent } from "../../src/model/boot-resources.ts";
 import { architectureOf } from "../../src/model/disk-layout.ts";
+import { DIRECTORY_MODE, FILE_MODE } from "../bootloader/boot-place.ts";
 import { readContent } from "../deployment/image-content.ts";
 import type { Repository } from "../repository/repository.ts";
 import { EARLY_MARK, earlyConfig, type GrubPlace } from "./grub.ts";
 
 const MAX_PROGRAM = 64 << 20;
-const DIRECTORY_MODE = 0o755;
-const FILE_MODE = 0o644;
 const CONFIG = "grub.cfg";
 const FALLBACK = "BOOT";
 /** Where bootupd has what it puts on the partition, with directories as there. */

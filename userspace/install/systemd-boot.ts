@@ -6,6 +6,7 @@ import { HintedError } from "../../src/linux/hint.ts";
 import { type Fd, isErrno, type Linux } from "../../src/linux/linux.ts";
 import { findFile } from "../../src/model/boot-resources.ts";
 import { architectureOf } from "../../src/model/disk-layout.ts";
+import { DIRECTORY_MODE, FILE_MODE } from "../bootloader/boot-place.ts";
 import { readContent } from "../deployment/image-content.ts";
 import type { Repository } from "../repository/repository.ts";
 import { type EfiProgram, writeEfiProgram } from "./efi-program.ts";
@@ -16,9 +17,6 @@ const MAX_PROGRAM = 64 << 20;
 const LOADER_MARK = "#### LoaderInfo: systemd-boot ";
 const SEED_SIZE = 32;
 const MENU_TIMEOUT = "timeout 5\n";
-// FAT has no modes, but tests have
-const DIRECTORY_MODE = 0o755;
-const FILE_MODE = 0o644;
 const SEED_MODE = 0o600;
 
 export interface SystemdBoot extends EfiProgram {

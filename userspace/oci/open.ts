@@ -1,5 +1,6 @@
 /** Opens the place that a reference names: allowed by the policy, through mirrors, with credentials. */
 import type { ImagePlatform } from "../../src/formats/oci.ts";
+import { errorText } from "../../src/linux/error-text.ts";
 import { openStoredImage } from "./containers-storage/open.ts";
 import { findCredentials } from "./credentials.ts";
 import { openDirectory } from "./directory.ts";
@@ -151,7 +152,7 @@ async function openRegistries(
     try {
       return await openWithRoot(source);
     } catch (error) {
-      failures.push(`mirror ${formatLocation(source.location)} failed: ${why(error)}`);
+      failures.push(`mirror ${formatLocation(source.location)} failed: ${errorText(error)}`);
     }
   }
   try {
@@ -166,10 +167,4 @@ async function openRegistries(
 /** The same transport, whose root is known already. */
 function withRoot(transport: Transport, root: ManifestBytes): Transport {
   return withMethods(transport, { root: async () => root });
-}
-
-function why(error: unknown): string {
-  const messages: string[] = [];
-  for (let at = error; at instanceof Error; at = at.cause) messages.push(at.message);
-  return messages.join(": ");
 }
