@@ -36,8 +36,11 @@ export function discard(linux: Linux, parent: Fd, name: string, except?: string)
   return true;
 }
 
-/** Whether a directory beside this one shows the very same files. */
-function mayBeShared(linux: Linux, parent: Fd, name: string, except: string | undefined): boolean {
+/**
+ * Whether a directory beside this one, other than `except`, shows the very same files: then it may be the same one, and
+ * nothing in it can be changed.
+ */
+export function mayBeShared(linux: Linux, parent: Fd, name: string, except?: string): boolean {
   if (linux.fstatfs(parent).type !== MSDOS_SUPER_MAGIC) return false;
   const own = filesOf(linux, parent, name);
   if (own === undefined || own === "") return false;
@@ -46,6 +49,17 @@ function mayBeShared(linux: Linux, parent: Fd, name: string, except: string | un
     if (entry.type !== DT_DIR || other === undefined || other === name) return false;
     return other !== except && filesOf(linux, parent, other) === own;
   });
+}
+
+/**
+ * Whether something in one directory may be what has the same name in the other: the power failed while it was moved. Then
+ * neither directory can go.
+ */
+export function mayHaveMoved(linux: Linux, parent: Fd, one: string, other: string): boolean {
+  if (linux.fstatfs(parent).type !== MSDOS_SUPER_MAGIC) return false;
+  const files = filesOf(linux, parent, one)?.split("\n") ?? [];
+  const others = new Set(filesOf(linux, parent, other)?.split("\n"));
+  return files.some((file) => file !== "" && others.has(file));
 }
 
 /** What is in a directory, in its order; times tell files from their copies. `undefined` if it is no directory. */

@@ -34,7 +34,7 @@ import {
   FILE_MODE,
   GRUB_SCRIPT,
 } from "./boot-place.ts";
-import { discard, settleNames } from "./discard.ts";
+import { discard, mayBeShared, mayHaveMoved, settleNames } from "./discard.ts";
 import { copyForeign, moveForeign, unreadableIn } from "./foreign-files.ts";
 import { temporaryName, temporaryNames } from "./temporary-names.ts";
 
@@ -166,7 +166,9 @@ function replaceLive(linux: Linux, place: BootPlace, loader: Fd, files: readonly
   emptyJournalOf(linux, place);
   linux.renameat2(loader, temporary, loader, live, RENAME_EXCHANGE);
   settleNames(linux, loader);
-  if (left.length > 0) moveToLive(linux, loader, temporary, () => left);
+  if (left.length > 0 && !mayBeShared(linux, loader, temporary, live)) {
+    moveToLive(linux, loader, temporary, () => left);
+  }
   // before the old one goes, which is what a boot loader sees until then
   emptyJournalOf(linux, place);
   discard(linux, loader, temporary, live);
@@ -226,11 +228,12 @@ function nameOf(path: string): string {
 function discardUnfinished(linux: Linux, loader: Fd): void {
   const live = nameOf(ENTRIES);
   for (const name of temporaryNames(linux, loader, (one) => one === live)) {
+    if (mayBeShared(linux, loader, name)) continue;
     const { mode } = linux.statx(loader, name, AT_SYMLINK_NOFOLLOW);
     if ((mode & S_IFMT) === S_IFDIR && exists(linux, loader, live)) {
       moveToLive(linux, loader, name, (directory) => unreadableIn(linux, directory));
     }
-    discard(linux, loader, name);
+    if (!mayHaveMoved(linux, loader, name, live)) discard(linux, loader, name);
   }
 }
 

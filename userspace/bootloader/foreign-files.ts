@@ -23,12 +23,15 @@ const CHUNK = 1 << 16;
 
 /** Copies a file, or a directory with all that is in it. False, and nothing is there, if not all of it can be read. */
 export function copyForeign(linux: Linux, from: Fd, to: Fd, name: Path): boolean {
+  // before anything is written that would have to be removed again
+  if (!isReadable(linux, from, name)) return false;
   try {
     copyTree(linux, from, to, name);
     return true;
   } catch (error) {
     if (!(error instanceof Unreadable)) throw error;
     removeTree(linux, to, name);
+    linux.fsync(to);
     return false;
   }
 }
@@ -47,15 +50,17 @@ export function moveForeign(linux: Linux, from: Fd, to: Fd, names: readonly Path
 /** Names in a directory of what cannot be read, not all of it. */
 export function unreadableIn(linux: Linux, directory: Fd): Path[] {
   const names = linux.readdir(directory).map(({ name }) => toBytes(name));
-  return names.filter((name) => {
-    try {
-      readTree(linux, directory, name);
-      return false;
-    } catch (error) {
-      if (error instanceof Unreadable) return true;
-      throw error;
-    }
-  });
+  return names.filter((name) => !isReadable(linux, directory, name));
+}
+
+function isReadable(linux: Linux, directory: Fd, name: Path): boolean {
+  try {
+    readTree(linux, directory, name);
+    return true;
+  } catch (error) {
+    if (error instanceof Unreadable) return false;
+    throw error;
+  }
 }
 
 /** The reason is with what is copied, not with where it goes. */
