@@ -294,6 +294,11 @@ test("usr-overlay makes /usr writable, once (bootc#1582)", (ctx) => {
   expect(enter(machine, "ab".repeat(32), "usr-overlay", "--dry-run").stdout).toBe(
     "mount a read/write overlayfs on /usr, until the next boot\n",
   );
+  const told = enter(machine, "ab".repeat(32), "usr-overlay", "--read-only", "--json").stdout;
+  expect(JSON.parse(told)).toEqual({
+    ...{ version: 1, dryRun: false, changed: true, deployments: [], rebootRequired: null },
+    steps: [{ do: "mount-usr-overlay", accessMode: "readOnly" }],
+  });
   expect({ status, stdout }).toEqual({
     status: 0,
     stdout:
