@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { expect, type TestContext, test } from "vitest";
 import { CACHE } from "./harness/cache.ts";
 import { machineDisk } from "./harness/install.ts";
+import { expectDone, expectRefused, needRoot, needTime } from "./harness/life.ts";
 import { answer } from "./harness/observations.ts";
 import { type Booted, boot, newVariables } from "./harness/qemu.ts";
 import { smallImageDisk } from "./harness/small-image.ts";
@@ -19,10 +20,8 @@ const [IMAGE, TARGET] = ["/dev/vdb", "/dev/vdc"];
 
 /** The machine that installs and the image, as disks. */
 async function prepared(context: TestContext) {
-  if (process.env.CFSBOOT_ALL_TESTS === undefined) {
-    context.skip("takes minutes, and a system of its own: npm run test:vm");
-  }
-  if (process.geteuid?.() !== 0) context.skip("not root: the owners in /etc cannot be made");
+  needRoot(context);
+  needTime(context);
   const { disk } = await machineDisk({
     loader: "systemd",
     options: ["--size", "4G"],
@@ -96,21 +95,29 @@ function partitions(booted: Booted): [string, number][] {
   return partitiontable.partitions.map(({ name, size }) => [name, (size * sectorsize) / 2 ** 20]);
 }
 
-function expectDone(booted: Booted, ...names: string[]): void {
-  for (const name of names) {
-    const { status, output } = booted.answers[name]!;
-    expect(status, `${name}: ${output}`).toBe(0);
-  }
-}
+/** A layer that ends early: what fails after the disk was divided. */
+const damaged = (command: string) =>
+  [
+    "cd /run/image/blobs/sha256 && largest=$(ls -S | head -n1)",
+    ": > /run/empty && mount --bind /run/empty $largest",
+    `{ ${command}; status=$?; umount $largest; exit $status; }`,
+  ].join(" && ");
 
-test("ext4 that a passphrase opens, and an extended boot loader partition; what was there needs --wipe", async (context) => {
+test("ext4 that a passphrase opens, and an extended boot loader partition; what was there needs --wipe, and what failed leaves nothing", async (context) => {
   const { installed, booted } = await installAndBoot(
     context,
     "ext4-luks",
     (command) => {
       const install = `printf '%s\\n' '${PASSPHRASE}' | ${command} --encrypt passphrase --passphrase-file - --xbootldr 200M`;
+      const into = command
+        .replace("to-disk", "to-filesystem --dry-run --bootloader none")
+        .replace(/ --esp-size \S+/, "");
       return {
-        other: `mke2fs -q -L precious ${TARGET}`,
+        failed: damaged(`${command} ${TARGET}`),
+        blank: `wipefs ${TARGET}`,
+        able: `mke2fs -q -F -t ext4 -O verity ${TARGET} && mount ${TARGET} /mnt && ${into} /mnt`,
+        unable: `umount /mnt && mke2fs -q -F -t ext4 -O ^verity ${TARGET} && mount ${TARGET} /mnt && ${into} /mnt`,
+        other: `umount /mnt && mke2fs -q -F -L precious ${TARGET}`,
         refused: `${install} ${TARGET}`,
         there: `blkid -o value -s LABEL ${TARGET}`,
         install: `${install} --wipe ${TARGET}`,
@@ -122,10 +129,12 @@ test("ext4 that a passphrase opens, and an extended boot loader partition; what 
     },
     { credentials: { "cryptsetup.passphrase": PASSPHRASE } },
   );
-  expect(installed.answers.refused).toMatchObject({ status: 1 });
-  expect(answer(installed, "refused")).toContain(
-    `${TARGET} is not empty: it has ext2\nhint: --wipe`,
-  );
+  expectRefused(installed, "failed", /divide the disk\n[\s\S]*ends after 0 of \d+ bytes/);
+  expectDone(installed, "able", "other");
+  expect(answer(installed, "blank")).toBe("");
+  expect(answer(installed, "able")).toMatch(/^install into \/mnt;/m);
+  expectRefused(installed, "unable", /\/mnt: .* has no fs-verity\nhint: tune2fs -O verity/);
+  expectRefused(installed, "refused", /\/dev\/vdc is not empty: it has ext2\nhint: --wipe/);
   expect(answer(installed, "there")).toBe("precious");
   expect(partitions(installed)).toEqual([
     ["EFI-SYSTEM", 128],
