@@ -237,6 +237,24 @@ describe("a disk", () => {
   });
 });
 
+test("with an extended boot loader partition: the menu is there, and what the image lacks for that is said", {
+  timeout: 240_000,
+}, () => {
+  const other = join(directory, "xbootldr.raw");
+  const { status, stderr } = install(
+    ...["--size", "1G", "--esp-size", "64M", "--xbootldr", "64M", other],
+  );
+  expect({ status, stderr }).toMatchObject({ status: 0 });
+  expect(stderr).toContain("note: the image has no directory /efi");
+  const names = partitionsOf(other).map((one, index) => {
+    const file = extract(other, one, directory, `part-${index}`);
+    return index === 2 ? "" : run("mdir", "-b", "-/", "-i", file, "::");
+  });
+  expect(names[0]).not.toMatch(/entries\/./);
+  expect(names[0]).toMatch(/EFI\/systemd\/systemd-bootx64\.efi$/m);
+  expect(names[1]).toMatch(/loader\/entries\/bootc_\S+\.conf$/m);
+});
+
 test("with GRUB: it is where firmware looks, and finds the menu in /boot of the root", {
   timeout: 180_000,
 }, (ctx) => {

@@ -50,6 +50,8 @@ export interface Target {
   readonly insecure: boolean;
   /** The EFI system partition; absent: no boot loader is put there. */
   readonly esp: Fd | undefined;
+  /** Whether an extended boot loader partition has the menu instead. */
+  readonly xbootldr?: boolean;
   /** Its device, if this machine has such a one. */
   readonly espDevice?: string | undefined;
   /** Where GRUB, if that is what is wanted, finds `/boot`. */
@@ -92,6 +94,9 @@ export interface Wanted {
 
 const QUESTIONS =
   "note: at its first boot systemd-firstboot asks questions on the console, and waits for the answers; --karg systemd.firstboot=off does without";
+
+const NO_EFI =
+  "note: the image has no directory /efi, where systemd mounts the ESP beside an extended boot loader partition: efi.automount will fail at each boot";
 
 /** How many deployments the menu of a new machine takes; it gets one. */
 const KEEP = 2;
@@ -136,6 +141,7 @@ export async function installContents(
   };
   const configured = imageInstallConfig(repository, tree, platform.architecture);
   for (const remark of differences(configured, wanted)) say(remark);
+  if (target.xbootldr === true && lookUp(tree, ["efi"]) === undefined) say(NO_EFI);
   // in the image's own container its configuration counts already
   const options = [...new Set([...wanted.kargs, ...configured.kargs])].join(" ");
   const machine = machineWithout(left.deployments, host, repository);

@@ -111,8 +111,16 @@ export async function installOnDevices(
     const grub = { uuid: plan.root.fileSystemId, separateBoot: false };
     const rooms = roomOnDisk(plan, false);
     const espDevice = devices.find(({ partition }) => partition.role === "esp")?.device;
-    const { insecure } = plan;
-    const target = { host, repositoryPath, insecure, esp, espDevice, grub, ...rooms };
+    const target = {
+      ...{ host, repositoryPath, insecure: plan.insecure },
+      ...{
+        esp,
+        espDevice,
+        xbootldr: plan.bootLoader === "systemd" && xbootldr !== undefined,
+        grub,
+        ...rooms,
+      },
+    };
     const deployed = await installContents(target, wanted, say);
     if (plan.growsLater) createFile(linux, root, GROW_STAMP, [], 0o644);
     for (const fd of [esp, xbootldr, root]) if (fd !== undefined) finishFileSystem(linux, fd);

@@ -126,6 +126,7 @@ async function fill(
     repositoryPath: join(root, "composefs"),
     insecure: true,
     esp: loaderHost.sysroot,
+    xbootldr: bootLoader === "systemd" && xbootldr !== undefined,
     grub: { uuid: rootUuid, separateBoot: false },
     ...roomOnDisk(disk, true),
     rootRoom: {
