@@ -196,6 +196,17 @@ describe("upgrade", () => {
     expect(restart(machine)).not.toBe(first);
   });
 
+  test.each([["upgrade"], ["switch", "quay.io/example/debian:14"], ["edit"]])(
+    "%s: what is only downloaded is not booted at once",
+    (...args) => {
+      const { status, stderr } = spawn(...args, "--download-only", "--apply");
+      expect({ status, stderr }).toMatchObject({
+        status: 2,
+        stderr: expect.stringContaining("--download-only cannot be with --apply"),
+      });
+    },
+  );
+
   test("an upgrade without --download-only unlocks what was only downloaded", async () => {
     using machine = await installed();
     publish(machine, { version: "2" });

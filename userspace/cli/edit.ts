@@ -10,7 +10,7 @@ import { addExamples } from "./example.ts";
 import { inputName, readInput } from "./files.ts";
 import { withMachine } from "./machine.ts";
 import { Report } from "./report.ts";
-import { type StagingFlags, stagingOptions } from "./staging-options.ts";
+import { requireApplicable, type StagingFlags, stagingOptions } from "./staging-options.ts";
 
 interface Flags extends StagingFlags {
   readonly filename?: string;
@@ -38,6 +38,7 @@ async function edit(flags: Flags): Promise<void> {
   const { mend } = await import("./mend.ts");
   const { rollBack } = await import("./rollback.ts");
   const { rebootAfter } = await import("./machine.ts");
+  requireApplicable(flags);
   const apply = rebootAfter(flags);
   const report = new Report(flags);
   await withMachine(flags, flags.dryRun ? "look" : "change", async (open) => {

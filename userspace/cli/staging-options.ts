@@ -2,6 +2,7 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { MAX_KEEP } from "../../src/formats/cfsboot-conf.ts";
 import { ETC_STRATEGIES, type EtcStrategy } from "../../src/model/etc/merge.ts";
+import { UsageError } from "./errors.ts";
 import { dryRunOption, type MachineFlags, machineOptions } from "./machine.ts";
 import { type RegistryFlags, registryOptions } from "./pull.ts";
 import { jsonOption } from "./report.ts";
@@ -46,6 +47,11 @@ export function stagingOptions(command: Command): Command {
     .addOption(dryRunOption())
     .addOption(jsonOption());
   return machineOptions(registryOptions(command));
+}
+
+/** Throws if what is only to be downloaded shall be booted at once. */
+export function requireApplicable({ downloadOnly, apply }: StagingFlags): void {
+  if (downloadOnly && apply) throw new UsageError("--download-only cannot be with --apply");
 }
 
 function parseNumber(text: string): number {

@@ -5,7 +5,7 @@ import { UsageError } from "./errors.ts";
 import { addExamples } from "./example.ts";
 import { rebootAfter, withMachine } from "./machine.ts";
 import { Report } from "./report.ts";
-import { type StagingFlags, stagingOptions } from "./staging-options.ts";
+import { requireApplicable, type StagingFlags, stagingOptions } from "./staging-options.ts";
 
 interface Flags extends StagingFlags {
   readonly transport?: Transport;
@@ -39,10 +39,8 @@ export function register(program: Command): void {
 }
 
 async function switchTo(name: string, flags: Flags): Promise<void> {
+  requireApplicable(flags);
   const apply = rebootAfter(flags);
-  if (flags.downloadOnly && flags.apply) {
-    throw new UsageError("--download-only cannot be with --apply");
-  }
   const { decideSwitch, followedDeployment, isUnchanged } = await import(
     "../../src/model/upgrade-decision.ts"
   );
