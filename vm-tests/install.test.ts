@@ -83,6 +83,7 @@ const LOOK = {
   sysroot: "findmnt --noheadings --output SOURCE,FSTYPE /sysroot",
   root: "findmnt --noheadings --output OPTIONS /",
   cmdline: "cat /proc/cmdline",
+  firmware: "efibootmgr --verbose",
   devices: "lsblk --noheadings --list --paths --output NAME,TYPE,FSTYPE",
 };
 
@@ -93,6 +94,13 @@ function partitions(booted: Booted): [string, number][] {
   };
   const { sectorsize } = partitiontable;
   return partitiontable.partitions.map(({ name, size }) => [name, (size * sectorsize) / 2 ** 20]);
+}
+
+/** What firmware starts first, as efibootmgr(8) shows it. */
+function firstOption(booted: Booted): string {
+  const shown = answer(booted, "firmware");
+  const number = /^BootOrder: (\w+)/m.exec(shown)?.[1];
+  return shown.split("\n").find((line) => line.startsWith(`Boot${number}`)) ?? shown;
 }
 
 /** A layer that ends early: what fails after the disk was divided. */
@@ -160,6 +168,8 @@ test("xfs that the machine's TPM opens; the recovery key is told", async (contex
       tpm: "ls /dev/tpmrm0",
       install: `${command} --filesystem xfs --block-setup tpm2-luks ${TARGET}`,
       keys: `systemd-cryptenroll ${TARGET}2`,
+      firmware: "efibootmgr --verbose",
+      esp: `blkid -o value -s PARTUUID ${TARGET}1`,
     }),
     { tpm: true },
   );
@@ -170,6 +180,12 @@ test("xfs that the machine's TPM opens; the recovery key is told", async (contex
 
   expect(answer(booted, "sysroot")).toMatch(/^\/dev\/mapper\/root\S* +xfs$/);
   expect(answer(booted, "cmdline")).toContain("=tpm2-device=auto ");
+
+  const first = firstOption(installed);
+  expect(first.toLowerCase()).toContain(`gpt,${answer(installed, "esp")}`);
+  expect(first).toMatch(/ Linux Boot Manager\b.*\\EFI\\systemd\\systemd-bootx64\.efi/i);
+  expect(firstOption(booted)).toBe(first);
+  expect(answer(booted, "firmware")).toContain(`BootCurrent: ${first.slice(4, 8)}`);
 });
 
 test("a file that was copied to a larger disk: the root takes all of it at the first boot", async (context) => {

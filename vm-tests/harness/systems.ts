@@ -36,7 +36,7 @@ export const STORAGE: Extra = {
   packages: [
     ...["btrfs-progs", "cryptsetup-bin", "dmsetup", "dosfstools", "fdisk", "systemd-cryptsetup"],
     ...["libtss2-esys-3.0.2-0t64", "libtss2-rc0t64", "libtss2-tcti-device0t64", "tpm2-tools"],
-    "xfsprogs",
+    ...["efibootmgr", "xfsprogs"],
   ],
   modules: ["crypt", "dm", "systemd-cryptsetup", "tpm2-tss"],
   drivers: ["btrfs", "xfs"],
