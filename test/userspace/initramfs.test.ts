@@ -39,6 +39,15 @@ const FORMATS: readonly [string, ((data: Buffer) => Uint8Array) | undefined][] =
   ["lzma", run("xz", "-c", "--format=lzma")],
 ];
 
+/** Compresses an archive, with as many zeros behind it as it takes for the result to fill whole words. */
+function compressAligned(compress: (data: Buffer) => Uint8Array, archive: Buffer): Uint8Array {
+  for (let zeros = 0; zeros < 1 << 20; zeros += 512) {
+    const compressed = compress(Buffer.concat([archive, Buffer.alloc(zeros)]));
+    if (compressed.length % 4 === 0) return compressed;
+  }
+  throw new Error("no number of zeros makes whole words of it");
+}
+
 describe.each(FORMATS)("compression: %s", (name, compress) => {
   test("what the root needs is found behind microcode and before padding", (ctx) => {
     if (compress === undefined) return ctx.skip(`no program for ${name}`);
@@ -55,10 +64,9 @@ describe.each(FORMATS)("compression: %s", (name, compress) => {
   test("what follows as it is, or compressed behind that, is unpacked, too", (ctx) => {
     if (compress === undefined) return ctx.skip(`no program for ${name}`);
     const more = cpio([{ name: "lib/modules/6.1/kernel/drivers/block/loop.ko", data: "l" }]);
-    const compressed = compress(MAIN);
-    // programs want nothing behind what they read, but as much as aligns the next header
+    // nothing may be behind what is compressed, but as much as aligns the next header; of lzma not even that
+    const compressed = name === "lzma" ? compressAligned(compress, MAIN) : compress(MAIN);
     const gap = Buffer.alloc(-compressed.length & 3);
-    if (name === "lzma" && gap.length > 0) return ctx.skip("lzma takes no padding");
     // lz4's end is a block of no size
     const end = name === "lz4" ? Buffer.alloc(4) : Buffer.alloc(0);
     const modules = new Map([...EXPECTED.modules, ["6.1", new Set(["loop"])]]);
@@ -66,7 +74,7 @@ describe.each(FORMATS)("compression: %s", (name, compress) => {
     expect(readInitramfs(data)).toEqual({ ...EXPECTED, modules });
     const first = Buffer.concat([compress(more), Buffer.alloc(8)]);
     const aligned = first.subarray(0, first.length & ~3);
-    if (name === "lzma") return;
+    if (name === "lzma") return; // it is not told from what is behind it
     expect(readInitramfs(Buffer.concat([aligned, MICROCODE, compressed]))).toEqual({
       ...EXPECTED,
       modules,
