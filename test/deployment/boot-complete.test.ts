@@ -1,6 +1,13 @@
 /** New deployments are counted until they have come up, by systemd-boot and by GRUB. */
 import { spawnSync } from "node:child_process";
-import { mkdirSync, readFileSync, renameSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { beforeEach, describe, expect, test } from "vitest";
 import { GRUB_COUNTING } from "../../src/formats/grub-config.ts";
@@ -19,6 +26,7 @@ import { bless, blessSteps } from "../../userspace/deployment/bless.ts";
 import { changeMenu } from "../../userspace/deployment/change.ts";
 import { finalize } from "../../userspace/deployment/finalize.ts";
 import { readUpdateRecord } from "../../userspace/deployment/outcome.ts";
+import { removeUnfinished } from "../../userspace/deployment/unfinished.ts";
 import { linux } from "../../userspace/linux.ts";
 import { TestMachine } from "./machine.ts";
 
@@ -235,6 +243,19 @@ describe("GRUB", () => {
     shutDown(machine);
     expect(variables(machine)).toMatchObject({ counter: undefined, counted: undefined });
     expect(choose(machine)).toBe(0);
+  });
+
+  test("what a power failure has left of writing the variables goes with the next update, and by gc", async () => {
+    using machine = grub();
+    await updated(machine);
+    const left = join(machine.path, `${GRUBENV}.cfsboot-tmp`);
+    writeFileSync(left, "half\n");
+    await machine.stage({ version: "15" });
+    expect(existsSync(left)).toBe(false);
+    writeFileSync(left, "half\n");
+    machine.with((host) => removeUnfinished(host));
+    expect(existsSync(left)).toBe(false);
+    expect(machine.read(GRUBENV)).toMatch("# GRUB Environment Block");
   });
 
   test.for(["damaged", "a symlink", "no GRUB"])(

@@ -5,11 +5,18 @@ import {
   parseGrubEnv,
   serializeGrubEnv,
 } from "../../src/formats/grubenv.ts";
-import { AT_SYMLINK_NOFOLLOW, S_IFDIR, S_IFMT, S_IFREG } from "../../src/linux/constants.ts";
-import { replaceFile, withDirectory } from "../../src/linux/directories.ts";
+import {
+  AT_SYMLINK_NOFOLLOW,
+  MSDOS_SUPER_MAGIC,
+  S_IFDIR,
+  S_IFMT,
+  S_IFREG,
+} from "../../src/linux/constants.ts";
+import { removeTree, replaceFile, withDirectory } from "../../src/linux/directories.ts";
 import { readFile } from "../../src/linux/files.ts";
 import { isErrno, type Linux } from "../../src/linux/linux.ts";
 import { type BootPlace, emptyJournalOf } from "./boot-place.ts";
+import { temporaryNames } from "./temporary-names.ts";
 
 /** Where GRUB may be: Fedora's, and all others'. */
 const DIRECTORIES = ["grub2", "grub"];
@@ -60,8 +67,21 @@ export function changeGrubEnv(
   return true;
 }
 
+/** Removes what a change of the block that did not come to its end has left. */
+export function removeUnfinishedGrubEnv(linux: Linux, place: BootPlace): void {
+  for (const name of directoriesIn(linux, place)) {
+    withDirectory(linux, place.directory, name, (directory) => {
+      // there it may be the very file that has the other name, after a power failure
+      if (linux.fstatfs(directory).type === MSDOS_SUPER_MAGIC) return;
+      for (const left of temporaryNames(linux, directory, (one) => one === NAME)) {
+        removeTree(linux, directory, left);
+      }
+    });
+  }
+}
+
 function find(linux: Linux, place: BootPlace): Found | undefined {
-  const there = DIRECTORIES.filter((name) => typeOf(linux, place, name) === S_IFDIR);
+  const there = directoriesIn(linux, place);
   for (const directory of there) {
     const path = `${directory}/${NAME}`;
     const type = typeOf(linux, place, path);
@@ -72,6 +92,10 @@ function find(linux: Linux, place: BootPlace): Found | undefined {
   }
   const [directory] = there;
   return directory === undefined ? undefined : { directory, bytes: undefined };
+}
+
+function directoriesIn(linux: Linux, place: BootPlace): string[] {
+  return DIRECTORIES.filter((name) => typeOf(linux, place, name) === S_IFDIR);
 }
 
 function typeOf(linux: Linux, place: BootPlace, path: string): number | undefined {

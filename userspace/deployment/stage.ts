@@ -38,6 +38,7 @@ import { type MenuPlan, planNew } from "../../src/model/menu-plan.ts";
 import type { Tree } from "../../src/model/tree.ts";
 import { type BootPlace, ENTRIES, STAGED_ENTRIES } from "../bootloader/boot-place.ts";
 import { removeStagedEntries, replaceEntries } from "../bootloader/entries.ts";
+import { removeUnfinishedGrubEnv } from "../bootloader/grub-counter.ts";
 import { findKernel, removeUnfinishedKernels, writeKernel } from "../bootloader/kernels.ts";
 import { digestBytes } from "../hash.ts";
 import { commitImages, imageTree } from "../oci/commit.ts";
@@ -247,9 +248,12 @@ function keepImage(repository: Repository, { origin: { manifestDigest } }: Stage
   tagImage(repository, manifestDigest, deploymentTag(manifestDigest));
 }
 
-/** Makes sure that every place has the kernel. */
+/** Makes sure that every place has the kernel, and nothing that an interrupted update has left. */
 function placeKernel({ linux, places }: Host, { kernel, artifact, missing }: StagePlan): void {
-  for (const place of places) removeUnfinishedKernels(linux, place);
+  for (const place of places) {
+    removeUnfinishedKernels(linux, place);
+    removeUnfinishedGrubEnv(linux, place);
+  }
   for (const place of missing) writeKernel(linux, place, artifact, kernel.source, kernel.digest);
 }
 

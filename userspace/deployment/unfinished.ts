@@ -3,6 +3,7 @@ import { type ByteString, fromText, toBytes } from "../../src/formats/bytestring
 import { DT_DIR } from "../../src/linux/constants.ts";
 import { removeTree, TEMPORARY, withDirectory } from "../../src/linux/directories.ts";
 import { removeUnfinishedEntries } from "../bootloader/entries.ts";
+import { removeUnfinishedGrubEnv } from "../bootloader/grub-counter.ts";
 import { removeUnfinishedKernels } from "../bootloader/kernels.ts";
 import { readDirectory } from "../repository/links.ts";
 import { ASIDE } from "./etc/merge.ts";
@@ -18,6 +19,7 @@ export function removeUnfinished(host: Host): void {
   for (const place of host.places) {
     removeUnfinishedEntries(linux, place);
     removeUnfinishedKernels(linux, place);
+    removeUnfinishedGrubEnv(linux, place);
   }
   removeUnfinishedStates(host);
   for (const { name, type } of readDirectory(linux, sysroot, DEPLOY)) {
