@@ -119,12 +119,17 @@ export function replaceFile(
   linux.fsync(directory);
 }
 
+/** What is called so until it gets its name; with a number, if others have to stay. */
+export function numberedTemporary(name: string, number: number): string {
+  return `${name}${TEMPORARY}${number === 0 ? "" : number}`;
+}
+
 /** On FAT one that was left stays: after a power failure it may be the very file that has the other name. */
 function openTemporary(linux: Linux, directory: Fd, name: string, mode: number) {
   const fat = linux.fstatfs(directory).type === MSDOS_SUPER_MAGIC;
   const flags = O_CREAT | (fat ? O_EXCL : O_TRUNC) | O_WRONLY | O_NOFOLLOW | O_CLOEXEC;
   for (let number = 0; ; number++) {
-    const temporary = `${name}${TEMPORARY}${number === 0 ? "" : number}`;
+    const temporary = numberedTemporary(name, number);
     try {
       return { fd: linux.openat(directory, temporary, flags, mode), temporary };
     } catch (error) {

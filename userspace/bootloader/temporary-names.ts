@@ -3,13 +3,13 @@
  * (see `discard`).
  */
 import { toText } from "../../src/formats/bytestring.ts";
-import { exists, TEMPORARY } from "../../src/linux/directories.ts";
+import { exists, numberedTemporary, TEMPORARY } from "../../src/linux/directories.ts";
 import type { Fd, Linux } from "../../src/linux/linux.ts";
 
 /** A name for what is to be called `name` that nothing has yet. */
 export function temporaryName(linux: Linux, directory: Fd, name: string): string {
   for (let number = 0; ; number++) {
-    const temporary = `${name}${TEMPORARY}${number === 0 ? "" : number}`;
+    const temporary = numberedTemporary(name, number);
     if (!exists(linux, directory, temporary)) return temporary;
   }
 }

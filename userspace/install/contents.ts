@@ -50,7 +50,7 @@ export interface Target {
   readonly insecure: boolean;
   /** The EFI system partition; absent: no boot loader is put there. */
   readonly esp: Fd | undefined;
-  /** Whether an extended boot loader partition has the menu instead. */
+  /** Whether there is an extended boot loader partition, which systemd-boot takes for the menu instead. */
   readonly xbootldr?: boolean;
   /** Its device, if this machine has such a one. */
   readonly espDevice?: string | undefined;
@@ -141,7 +141,9 @@ export async function installContents(
   };
   const configured = imageInstallConfig(repository, tree, platform.architecture);
   for (const remark of differences(configured, wanted)) say(remark);
-  if (target.xbootldr === true && lookUp(tree, ["efi"]) === undefined) say(NO_EFI);
+  if (target.xbootldr === true && wanted.bootLoader === "systemd") {
+    if (lookUp(tree, ["efi"]) === undefined) say(NO_EFI);
+  }
   // in the image's own container its configuration counts already
   const options = [...new Set([...wanted.kargs, ...configured.kargs])].join(" ");
   const machine = machineWithout(left.deployments, host, repository);

@@ -111,16 +111,9 @@ export async function installOnDevices(
     const grub = { uuid: plan.root.fileSystemId, separateBoot: false };
     const rooms = roomOnDisk(plan, false);
     const espDevice = devices.find(({ partition }) => partition.role === "esp")?.device;
-    const target = {
-      ...{ host, repositoryPath, insecure: plan.insecure },
-      ...{
-        esp,
-        espDevice,
-        xbootldr: plan.bootLoader === "systemd" && xbootldr !== undefined,
-        grub,
-        ...rooms,
-      },
-    };
+    const { insecure } = plan;
+    const about = { esp, espDevice, xbootldr: xbootldr !== undefined, grub, ...rooms };
+    const target = { host, repositoryPath, insecure, ...about };
     const deployed = await installContents(target, wanted, say);
     if (plan.growsLater) createFile(linux, root, GROW_STAMP, [], 0o644);
     for (const fd of [esp, xbootldr, root]) if (fd !== undefined) finishFileSystem(linux, fd);

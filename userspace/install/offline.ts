@@ -126,7 +126,7 @@ async function fill(
     repositoryPath: join(root, "composefs"),
     insecure: true,
     esp: loaderHost.sysroot,
-    xbootldr: bootLoader === "systemd" && xbootldr !== undefined,
+    xbootldr: xbootldr !== undefined,
     grub: { uuid: rootUuid, separateBoot: false },
     ...roomOnDisk(disk, true),
     rootRoom: {
