@@ -5,10 +5,9 @@ import { beforeEach, describe, expect, test } from "vitest";
 import type { HostStatus } from "../../src/model/host-status.ts";
 import type { ReportDocument } from "../../userspace/cli/report.ts";
 import { linux } from "../../userspace/linux.ts";
-import { untagImage } from "../../userspace/oci/image.ts";
-import { type OsImage, TestMachine } from "../deployment/machine.ts";
+import type { OsImage, TestMachine } from "../deployment/machine.ts";
 import { run, succeed } from "./on-machine.ts";
-import { publishIn } from "./publish.ts";
+import { installed, publishIn } from "./publish.ts";
 
 beforeEach((ctx) => {
   if (linux.geteuid() !== 0) ctx.skip("not root: the owners in /etc cannot be made");
@@ -40,20 +39,6 @@ const look = (machine: TestMachine) =>
   JSON.parse(succeed(machine, "status", "--json")) as HostStatus;
 const kinds = ({ steps }: ReportDocument) => steps.map((step) => step.do);
 const publish = (machine: TestMachine, os: OsImage) => `oci:${publishIn(machine.path, os)}`;
-
-/** A machine that runs version 1, and follows what is published. */
-async function installed(): Promise<TestMachine> {
-  const machine = new TestMachine();
-  const name = publishIn(machine.path, { version: "1" });
-  await machine.stage(
-    { version: "1" },
-    { counted: false, reference: { transport: "oci", name, signature: undefined } },
-  );
-  // the deployment's own tag is to be the only one
-  machine.with((_host, repository) => untagImage(repository, "x"));
-  machine.boot();
-  return machine;
-}
 
 /** One that runs version 2, with version 1 to go back to. */
 async function upgraded() {

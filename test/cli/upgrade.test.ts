@@ -4,11 +4,10 @@ import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node
 import { dirname, join } from "node:path";
 import { beforeEach, describe, expect, test } from "vitest";
 import { linux } from "../../userspace/linux.ts";
-import { untagImage } from "../../userspace/oci/image.ts";
-import { type OsImage, osLayer, TestMachine } from "../deployment/machine.ts";
+import { type OsImage, osLayer, type TestMachine } from "../deployment/machine.ts";
 import { image, writeLayout } from "../oci/fixtures/images.ts";
 import { fail, run, spawn, succeed } from "./on-machine.ts";
-import { publishIn } from "./publish.ts";
+import { installed, publishIn } from "./publish.ts";
 
 beforeEach((ctx) => {
   if (linux.geteuid() !== 0) ctx.skip("not root: the owners in /etc cannot be made");
@@ -17,20 +16,6 @@ beforeEach((ctx) => {
 /** Puts an image where upgrades come from; returns the reference. */
 function publish(machine: TestMachine, ...image: [OsImage, ("gzip" | "zstd")?]): string {
   return `oci:${publishIn(machine.path, ...image)}`;
-}
-
-/** A machine that runs version 1 and follows what is published. */
-async function installed(): Promise<TestMachine> {
-  const machine = new TestMachine();
-  const reference = publish(machine, { version: "1" });
-  const name = reference.slice("oci:".length);
-  await machine.stage(
-    { version: "1" },
-    { counted: false, reference: { transport: "oci", name, signature: undefined } },
-  );
-  machine.with((_host, repository) => untagImage(repository, "x"));
-  machine.boot();
-  return machine;
 }
 
 interface Seen {
