@@ -6,9 +6,12 @@
  * Nothing here is believed for more than where to look: what is put together must have the layer's diff_id.
  */
 
+import { type ByteRange, lengthOf } from "./byte-source.ts";
 import { type JsonObject, parseJson } from "./json-document.ts";
 import { splitList } from "./json-list.ts";
 import { isDigest } from "./oci.ts";
+
+export type { ByteRange } from "./byte-source.ts";
 
 /** How the names of the annotations begin: today, and in Podman 4 and its kin. */
 const [PREFIX, OLD_PREFIX] = ["io.github.containers.zstd-chunked.", "io.containers.zstd-chunked."];
@@ -42,12 +45,6 @@ const MAX_TAR_SPLIT = 16 << 20;
 const SKIPPABLE_HEADER = 8;
 /** zstd makes at most 128 KiB of four bytes: so much can be made of one. */
 const MAX_EXPANSION = (128 << 10) / 4;
-
-/** Bytes of a blob: from `start` on, up to `end`, which is not part of it. */
-export interface ByteRange {
-  readonly start: number;
-  readonly end: number;
-}
 
 /** Something that a layer carries for those who read only parts of it. */
 export interface ChunkedSection extends ByteRange {
@@ -128,10 +125,6 @@ function parseTarSplit(
   const section = parseSection(position, 3, name, blobSize, digest);
   requireAtMost(lengthOf(section), MAX_TAR_SPLIT, name);
   return section;
-}
-
-function lengthOf({ start, end }: ByteRange): number {
-  return end - start;
 }
 
 function requireAtMost(size: number, limit: number, name: string): void {
