@@ -172,16 +172,16 @@ export async function prove(
   expect(done.linux.damage).toEqual([]);
   const judge = await Judge.of(initial, done, again, scene);
   const failure = new PowerFailure(initial.disk, SEED);
-  const seen = new Set<string>();
   for (const [index, change] of [undefined, ...changes].entries()) {
     if (change !== undefined && (syncs || change.type !== "sync")) failure.advance(change);
     if (!syncs && index < changes.length) continue;
-    for (const disk of failure.states()) {
-      const fingerprint = disk.fingerprint();
-      if (seen.has(fingerprint)) continue;
-      seen.add(fingerprint);
+    for (const disk of failure.newStates()) {
       try {
-        await judge.judge(disk, seen.size % depth.next === 0, seen.size % depth.collected === 0);
+        await judge.judge(
+          disk,
+          failure.seen % depth.next === 0,
+          failure.seen % depth.collected === 0,
+        );
       } catch (error) {
         const { type } = change ?? { type: "nothing" };
         throw new Error(
@@ -191,7 +191,7 @@ export async function prove(
       }
     }
   }
-  return seen.size;
+  return failure.seen;
 }
 
 /**

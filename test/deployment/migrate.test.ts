@@ -229,13 +229,9 @@ test("the power fails at any moment of the migration: all that booted boots, and
     .copy()
     .record((machine) => machine.with((host, repository) => collect(host, repository)));
   const failure = new PowerFailure(start.disk);
-  const seen = new Set<string>();
   for (const change of [undefined, ...changes]) {
     if (change !== undefined) failure.advance(change);
-    for (const disk of failure.states()) {
-      const fingerprint = disk.fingerprint();
-      if (seen.has(fingerprint)) continue;
-      seen.add(fingerprint);
+    for (const disk of failure.newStates()) {
       const machine = start.booted(disk);
       expect(bootables(machine)).toMatchObject(before);
       machine.with((host, repository) => collect(host, repository));
@@ -255,7 +251,7 @@ test("the power fails at any moment of the migration: all that booted boots, and
       });
     }
   }
-  expect(seen.size).toBeGreaterThan(40);
+  expect(failure.seen).toBeGreaterThan(40);
 });
 
 test("a deployment whose origin says no manifest keeps its image, with its layers, by the manifest that has it", async () => {

@@ -81,6 +81,8 @@ export class PowerFailure {
   /** Changes that took the last name from a file, and whose room was given away since. */
   readonly #reused = new Set<Names>();
   #ghosts: Ino = 0;
+  /** Fingerprints of the disks that `newStates` has yielded. */
+  readonly #seen = new Set<string>();
   readonly #random: () => number;
 
   /** `initial` is all durable. */
@@ -206,6 +208,21 @@ export class PowerFailure {
       const fates = new Map(inodes.map((ino) => [ino, this.#fate()]));
       yield this.#disk({ names, body: (ino) => fates.get(ino)! });
     }
+  }
+
+  /** Those of `states` that differ from all that this has yielded, also at earlier moments. */
+  *newStates(): Generator<Disk> {
+    for (const disk of this.states()) {
+      const fingerprint = disk.fingerprint();
+      if (this.#seen.has(fingerprint)) continue;
+      this.#seen.add(fingerprint);
+      yield disk;
+    }
+  }
+
+  /** How many disks `newStates` has yielded. */
+  get seen(): number {
+    return this.#seen.size;
   }
 
   #fate() {
