@@ -2,6 +2,7 @@
 import { toBytes } from "../formats/bytestring.ts";
 import {
   AT_REMOVEDIR,
+  AT_SYMLINK_NOFOLLOW,
   MSDOS_SUPER_MAGIC,
   O_CLOEXEC,
   O_CREAT,
@@ -117,6 +118,18 @@ export function replaceFile(
     linux.close(fd);
   }
   linux.fsync(directory);
+}
+
+/** Writes a file, as `replaceFile` does, unless something has this name, a dangling symlink too. */
+export function createIfMissing(
+  linux: Linux,
+  directory: Fd,
+  name: string,
+  data: Uint8Array,
+  mode: number,
+): void {
+  if (ifThere(() => linux.statx(directory, name, AT_SYMLINK_NOFOLLOW)) !== undefined) return;
+  replaceFile(linux, directory, name, data, mode);
 }
 
 /** What is called so until it gets its name; with a number, if others have to stay. */

@@ -8,14 +8,14 @@ import { join } from "node:path";
 import { GRUB_CONFIG_MARK, grubConfig } from "../../src/formats/grub-config.ts";
 import { newGrubEnv, serializeGrubEnv } from "../../src/formats/grubenv.ts";
 import {
-  createFile,
+  createIfMissing,
   ifThere,
   makeDirectories,
   withDirectory,
 } from "../../src/linux/directories.ts";
 import { readFile } from "../../src/linux/files.ts";
 import { HintedError } from "../../src/linux/hint.ts";
-import { type Fd, isErrno, type Linux } from "../../src/linux/linux.ts";
+import type { Fd, Linux } from "../../src/linux/linux.ts";
 import { architectureOf } from "../../src/model/disk-layout.ts";
 import type { EfiProgram } from "./efi-program.ts";
 import { runProgram } from "./programs.ts";
@@ -115,16 +115,7 @@ export function writeGrubConfig(linux: Linux, boot: Fd, place: GrubPlace): void 
   makeDirectories(linux, boot, DIRECTORY, DIRECTORY_MODE);
   withDirectory(linux, boot, DIRECTORY, (directory) => {
     const config = Buffer.from(grubConfig({ ...place, timeout: MENU_TIMEOUT }));
-    createIfMissing(linux, directory, place.config ?? CONFIG, config);
-    createIfMissing(linux, directory, "grubenv", serializeGrubEnv(newGrubEnv()));
-    linux.fsync(directory);
+    createIfMissing(linux, directory, place.config ?? CONFIG, config, FILE_MODE);
+    createIfMissing(linux, directory, "grubenv", serializeGrubEnv(newGrubEnv()), FILE_MODE);
   });
-}
-
-function createIfMissing(linux: Linux, directory: Fd, name: string, data: Uint8Array): void {
-  try {
-    createFile(linux, directory, name, [data], FILE_MODE);
-  } catch (error) {
-    if (!isErrno(error, "EEXIST")) throw error;
-  }
 }

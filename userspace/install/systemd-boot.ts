@@ -1,9 +1,9 @@
 /** Puts systemd-boot on an EFI system partition: what `bootctl install` does, but without the firmware's variables. */
 import { readFileSync } from "node:fs";
 import type { Tree } from "../../src/formats/tree.ts";
-import { createFile, makeDirectories, withDirectory } from "../../src/linux/directories.ts";
+import { createIfMissing, makeDirectories, withDirectory } from "../../src/linux/directories.ts";
 import { HintedError } from "../../src/linux/hint.ts";
-import { type Fd, isErrno, type Linux } from "../../src/linux/linux.ts";
+import type { Fd, Linux } from "../../src/linux/linux.ts";
 import { findFile } from "../../src/model/boot-resources.ts";
 import { architectureOf } from "../../src/model/disk-layout.ts";
 import { DIRECTORY_MODE, FILE_MODE } from "../bootloader/boot-place.ts";
@@ -78,20 +78,4 @@ export function writeSystemdBoot(
     }
   });
   return writeEfiProgram(linux, esp, program);
-}
-
-function createIfMissing(
-  linux: Linux,
-  directory: Fd,
-  name: string,
-  data: Uint8Array,
-  mode: number,
-): void {
-  try {
-    createFile(linux, directory, name, [data], mode);
-  } catch (error) {
-    if (!isErrno(error, "EEXIST")) throw error;
-    return;
-  }
-  linux.fsync(directory);
 }
