@@ -3,6 +3,7 @@
  * it. Deployments are named by their ids, kernels by the ids that they are kept under.
  */
 import type { Machine } from "./deployments.ts";
+import type { InstallStep } from "./install-steps.ts";
 import { artifactName } from "./menu-entry.ts";
 import type { MenuPlan } from "./menu-plan.ts";
 import { deploymentText } from "./menu-text.ts";
@@ -11,8 +12,9 @@ import { megabytes } from "./size-text.ts";
 /** A step that `stepText` has words for. */
 export type Step = MenuStep | StagingStep | GarbageStep | OtherStep;
 
-/** Others, of which people are told otherwise. */
+/** Others, of which people are told otherwise: of an installation by `installText`. */
 export type UntoldStep =
+  | InstallStep
   /** Of the repository; `images` and `streams` are names of such that went. */
   | {
       readonly do: "remove-objects";
@@ -22,39 +24,6 @@ export type UntoldStep =
       readonly streams: number;
     }
   | { readonly do: "mount-usr-overlay"; readonly accessMode: "readOnly" | "readWrite" }
-  | InstallStep;
-
-/** What `install` does. */
-export type InstallStep =
-  /** A partition table is made, and file systems; sizes in bytes. */
-  | {
-      readonly do: "partition";
-      readonly path: string;
-      readonly size: number;
-      readonly partitions: readonly {
-        readonly name: string;
-        readonly size: number;
-        readonly fileSystem: string | null;
-      }[];
-    }
-  /** The root; with the key that opens it besides the TPM, if one was made. */
-  | {
-      readonly do: "encrypt";
-      readonly opener: "passphrase" | "tpm2";
-      readonly recoveryKey: string | null;
-    }
-  /** `kargs` besides the image's own. */
-  | {
-      readonly do: "install";
-      readonly id: string | null;
-      readonly path: string;
-      readonly follows: string;
-      readonly kargs: readonly string[];
-      readonly verity: "required" | "at-first-boot" | "none";
-    }
-  | { readonly do: "install-boot-loader"; readonly bootLoader: "systemd" | "grub" }
-  /** To start that boot loader first. */
-  | { readonly do: "tell-firmware" }
   /** It is trimmed, and frozen for a moment. */
   | { readonly do: "finish-file-system"; readonly path: string }
   | { readonly do: "mount"; readonly id: string; readonly path: string; readonly readOnly: boolean }

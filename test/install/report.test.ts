@@ -28,7 +28,7 @@ test("to-disk tells what is made of a disk, before and after it is", { timeout: 
     ...{ version: 1, dryRun: true, changed: true, rebootRequired: null },
     steps: [
       {
-        ...{ do: "partition", path: disk, size: 2 ** 30 },
+        ...{ do: "partition", path: disk, size: 2 ** 30, growsLater: true },
         partitions: [
           { name: "EFI-SYSTEM", size: 100 * 2 ** 20, fileSystem: "vfat" },
           { name: "root", size: expect.any(Number), fileSystem: "ext4" },
@@ -37,6 +37,7 @@ test("to-disk tells what is made of a disk, before and after it is", { timeout: 
       {
         ...{ do: "install", id: null, path: disk, follows: "docker://example.org/os:13" },
         ...{ kargs: expect.arrayContaining(["rw", "nosmt"]), verity: "at-first-boot" },
+        ...{ resumed: false, separateVar: null },
       },
     ],
     deployments: [

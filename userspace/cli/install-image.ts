@@ -8,7 +8,7 @@ import {
 import { parseKargs } from "../../src/formats/kargs.ts";
 import { type ImagePlatform, parsePlatform } from "../../src/formats/oci.ts";
 import { TRANSPORTS, type Transport as TransportName } from "../../src/formats/origin.ts";
-import type { InstallStep } from "../../src/model/steps.ts";
+import { type InstallStep, installText } from "../../src/model/install-steps.ts";
 import type { StagePlan } from "../deployment/stage.ts";
 import type { Wanted } from "../install/contents.ts";
 import { hasFirmware, isFound } from "../install/firmware.ts";
@@ -156,22 +156,22 @@ export function platformOf({ platform }: ImageFlags): ImagePlatform {
   return platform ?? currentPlatform();
 }
 
-/**
- * Whether the firmware is told about the boot loader on a device: if that is one of this machine, and for this machine. Says
- * so, as it is part of the plan.
- */
-export function planFirmware(
-  flags: ImageFlags,
-  bootLoader: BootLoader,
-  device: string,
-  out: Report,
-): boolean {
+/** Whether the firmware is told about the boot loader on a device: if that is one of this machine, and for this machine. */
+export function planFirmware(flags: ImageFlags, bootLoader: BootLoader, device: string): boolean {
   const { architecture } = platformOf(flags);
   const foreign = architecture !== currentPlatform().architecture;
-  const firmware =
-    !flags.genericImage && bootLoader !== "none" && !foreign && hasFirmware() && isFound(device);
-  if (firmware) out.say(["tell the firmware to start that boot loader first (efibootmgr)"]);
-  return firmware;
+  return (
+    !flags.genericImage && bootLoader !== "none" && !foreign && hasFirmware() && isFound(device)
+  );
+}
+
+/** Says what will be done. */
+export function announce(
+  out: Report,
+  steps: readonly InstallStep[],
+  { remarks }: { readonly remarks: readonly string[] },
+): void {
+  out.say([...installText(steps), ...remarks.map((remark) => `note: ${remark}`)]);
 }
 
 /** Tells on the way what is being done. */

@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { addExamples } from "./example.ts";
 import {
+  announce,
   conclude,
   type ImageFlags,
   imageOptions,
@@ -78,7 +79,7 @@ async function toMounted(
   inherited: string | undefined,
 ): Promise<void> {
   const { readInstallConfig } = await import("../install/settings.ts");
-  const { planMounted, describeMounted } = await import("../install/mounted-plan.ts");
+  const { planMounted } = await import("../install/mounted-plan.ts");
   const { mountedSteps } = await import("../install/install-steps.ts");
   const { sourceOf } = await import("../deployment/references.ts");
   const { installMounted } = await import("../install/mounted.ts");
@@ -94,11 +95,11 @@ async function toMounted(
   });
   await withImage(flags, config, async (request) => {
     const out = new Report(flags);
-    out.say(describeMounted(plan));
     const { bootLoader, kargs, espDevice } = plan;
-    const firmware = espDevice !== undefined && planFirmware(flags, bootLoader, espDevice, out);
+    const firmware = espDevice !== undefined && planFirmware(flags, bootLoader, espDevice);
     const follows = sourceOf(request.follow);
     const done = (id: string | null) => mountedSteps(plan, { id, follows, firmware });
+    announce(out, done(null), plan);
     if (flags.dryRun) return conclude(out, request, done, undefined, plan.root);
     const { rootFileSystem } = plan;
     const wanted = { ...request, firmware, bootLoader, kargs, rootFileSystem };

@@ -12,6 +12,7 @@ import type { Unlocking } from "../install/luks.ts";
 import { UsageError } from "./errors.ts";
 import { addExamples } from "./example.ts";
 import {
+  announce,
   argument,
   conclude,
   type ImageFlags,
@@ -102,7 +103,7 @@ function parseRootSize(text: string): number {
 
 async function toDisk(named: string, flags: Flags): Promise<void> {
   const { readInstallConfig } = await import("../install/settings.ts");
-  const { planDisk, describeDisk } = await import("../install/disk-plan.ts");
+  const { planDisk } = await import("../install/disk-plan.ts");
   const { programsOf } = await import("../install/file-systems.ts");
   const { requirePrograms } = await import("../install/programs.ts");
   const { requireDiskRoom } = await import("../install/room.ts");
@@ -144,16 +145,16 @@ async function toDisk(named: string, flags: Flags): Promise<void> {
   await withImage(flags, config, async (request) => {
     const out = new Report(flags);
     const recoveryKeys: string[] = [];
-    out.say(describeDisk(plan));
+    const firmware = disk.real && planFirmware(flags, bootLoader, path);
+    const follows = sourceOf(request.follow);
+    const done = (id: string | null) =>
+      diskSteps(plan, { id, follows, firmware, recoveryKey: recoveryKeys[0] });
+    announce(out, done(null), plan);
     const { layers } = request.remote.resolved.manifest;
     requireDiskRoom(
       plan,
       layers.reduce((sum, layer) => sum + layer.size, 0),
     );
-    const firmware = disk.real && planFirmware(flags, bootLoader, path, out);
-    const follows = sourceOf(request.follow);
-    const done = (id: string | null) =>
-      diskSteps(plan, { id, follows, firmware, recoveryKey: recoveryKeys[0] });
     if (flags.dryRun) return conclude(out, request, done, undefined, named);
     const wanted = {
       ...{ ...request, firmware, bootLoader, kargs: plan.kargs },

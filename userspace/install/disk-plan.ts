@@ -1,6 +1,5 @@
 /** What an installation will do to a disk, decided before anything is destroyed. */
 import { randomBytes, randomUUID } from "node:crypto";
-import { formatByteSize } from "../../src/formats/byte-size.ts";
 import type { BootLoader, FileSystem } from "../../src/formats/install-toml.ts";
 import { type LayoutWishes, type Partition, planPartitions } from "../../src/model/disk-layout.ts";
 import {
@@ -42,6 +41,8 @@ export interface DiskPlan {
   readonly growsLater: boolean;
   /** Whether it is never checked. */
   readonly insecure: boolean;
+  /** What may not be as expected, for people. */
+  readonly remarks: readonly string[];
 }
 
 export interface DiskWishes extends Omit<LayoutWishes, "bios" | "leastRoot"> {
@@ -88,8 +89,16 @@ export function planDisk(wishes: DiskWishes): DiskPlan {
       sealedLater,
       growsLater: wishes.growsLater,
       insecure: wishes.insecure || fileSystem === "xfs",
+      remarks: remarksOn(bootLoader, partitions),
     },
   };
+}
+
+function remarksOn(bootLoader: BootLoader, partitions: readonly Partition[]): string[] {
+  if (bootLoader !== "grub" || !partitions.some(({ role }) => role === "xbootldr")) return [];
+  return [
+    "GRUB does not use that extended boot loader partition: its kernels are in /boot of the root",
+  ];
 }
 
 /** How the initramfs finds the root. It is writable: what is mounted read-only of it is decided there. */
@@ -103,38 +112,3 @@ function rootKargs(
   const opened = encryption === undefined ? [] : encryptionKargs(encryption);
   return [...opened, `root=${rootMountSpec ?? device}`, "rw"];
 }
-
-/** For people, a step a line. */
-export function describeDisk(plan: DiskPlan): string[] {
-  const { path, diskSize, partitions, bootLoader, kargs, sealedLater, insecure, encryption } = plan;
-  const width = Math.max(...partitions.map(({ name }) => name.length));
-  return [
-    `make a partition table on ${path} (${formatByteSize(diskSize)})`,
-    ...partitions.map(
-      ({ role, name, size, fileSystem = "no file system" }) =>
-        `  ${name.padEnd(width)}  ${formatByteSize(size).padStart(9)}  ${fileSystem}${role === "root" && encryption ? ", encrypted" : ""}`,
-    ),
-    ...(encryption === undefined ? [] : [OPENERS[encryption.opener]]),
-    bootLoader === "none" ? "install no boot loader" : `install ${LOADER_NAMES[bootLoader]}`,
-    `kernel arguments besides the image's own: ${kargs.join(" ")}`,
-    ...(bootLoader === "grub" && partitions.some(({ role }) => role === "xbootldr")
-      ? [
-          "note: GRUB does not use that extended boot loader partition: its kernels are in /boot of the root",
-        ]
-      : []),
-    ...(insecure ? [`without fs-verity: the kernel does not check what it reads`] : []),
-    ...(plan.growsLater
-      ? ["the root takes what a larger disk has at the first boot, by cfsboot-grow.service"]
-      : []),
-    ...(sealedLater && !insecure
-      ? ["fs-verity is turned on at the first boot, by cfsboot-seal.service"]
-      : []),
-  ];
-}
-
-const OPENERS: Readonly<Record<Opener, string>> = {
-  passphrase: "encrypt the root (LUKS2): a passphrase opens it at each boot",
-  tpm2: "encrypt the root (LUKS2): this machine's TPM opens it, as long as its PCR 7 stays (Secure Boot's keys)",
-};
-
-const LOADER_NAMES = { systemd: "systemd-boot", grub: "GRUB" } as const;

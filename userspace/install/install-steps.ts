@@ -1,15 +1,10 @@
-/** What an installation does, as steps: what `describeDisk` and `describeMounted` tell people. */
-import type { BootLoader } from "../../src/formats/install-toml.ts";
-import type { InstallStep } from "../../src/model/steps.ts";
+/** The steps of a planned installation. */
+import type { InstallStep, PutStep } from "../../src/model/install-steps.ts";
 import type { DiskPlan } from "./disk-plan.ts";
 import type { MountedPlan } from "./mounted-plan.ts";
 
 /** What there is to know besides the plan. */
-export interface Installation {
-  /** The deployment; `null`: it is not known before the image is there. */
-  readonly id: string | null;
-  /** The reference that upgrades follow. */
-  readonly follows: string;
+export interface Installation extends Pick<PutStep, "id" | "follows"> {
   /** Whether the firmware is told. */
   readonly firmware: boolean;
   /** What opens an encrypted root besides the TPM, if one was made. */
@@ -18,34 +13,45 @@ export interface Installation {
 
 /** On a disk, or a file that becomes one. */
 export function diskSteps(plan: DiskPlan, made: Installation): InstallStep[] {
-  const { recoveryKey = null } = made;
-  const { path, diskSize, partitions, encryption, insecure, sealedLater } = plan;
-  const table: InstallStep = {
-    ...{ do: "partition", path, size: diskSize },
-    partitions: partitions.map(({ name, size, fileSystem = null }) => ({ name, size, fileSystem })),
-  };
-  const encrypt: InstallStep[] =
-    encryption === undefined ? [] : [{ do: "encrypt", opener: encryption.opener, recoveryKey }];
+  const { id, follows, recoveryKey = null } = made;
+  const { path, diskSize, partitions, encryption, insecure, sealedLater, growsLater } = plan;
   const verity = insecure ? "none" : sealedLater ? "at-first-boot" : "required";
-  return [table, ...encrypt, ...installSteps(plan.path, plan, verity, made)];
+  return [
+    {
+      ...{ do: "partition", path, size: diskSize, growsLater },
+      partitions: partitions.map(({ name, size, fileSystem = null }) => ({
+        ...{ name, size, fileSystem },
+      })),
+    },
+    ...(encryption === undefined
+      ? []
+      : [{ do: "encrypt", opener: encryption.opener, recoveryKey } as const]),
+    {
+      ...{ do: "install", id, path, follows, kargs: plan.kargs, verity },
+      ...{ resumed: false, separateVar: null },
+    },
+    ...loaderSteps(plan, null, made),
+  ];
 }
 
 /** Into mounted file systems. */
 export function mountedSteps(plan: MountedPlan, made: Installation): InstallStep[] {
-  return installSteps(plan.root, plan, plan.insecure ? "none" : "required", made);
+  const { root, kargs, insecure, resumed, separateVar = null, esp = null } = plan;
+  const { id, follows } = made;
+  const verity = insecure ? "none" : "required";
+  return [
+    { do: "install", id, path: root, follows, kargs, verity, resumed, separateVar },
+    ...loaderSteps(plan, esp, made),
+  ];
 }
 
-type Verity = "required" | "at-first-boot" | "none";
-
-function installSteps(
-  path: string,
-  { bootLoader, kargs }: { readonly bootLoader: BootLoader; readonly kargs: readonly string[] },
-  verity: Verity,
-  { id, follows, firmware }: Installation,
+function loaderSteps(
+  { bootLoader }: Pick<DiskPlan, "bootLoader">,
+  esp: string | null,
+  { firmware }: Installation,
 ): InstallStep[] {
   return [
-    { do: "install", id, path, follows, kargs, verity },
-    ...(bootLoader === "none" ? [] : [{ do: "install-boot-loader", bootLoader } as const]),
+    ...(bootLoader === "none" ? [] : [{ do: "install-boot-loader", bootLoader, esp } as const]),
     ...(firmware ? [{ do: "tell-firmware" } as const] : []),
   ];
 }

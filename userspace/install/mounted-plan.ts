@@ -187,22 +187,6 @@ function deviceOf(mount: MountInfo | undefined): string | undefined {
   return source?.startsWith("/dev/") ? source : undefined;
 }
 
-/** For people, a step a line. */
-export function describeMounted(plan: MountedPlan): string[] {
-  const { root, esp, bootLoader, kargs, insecure, separateVar, resumed, remarks } = plan;
-  return [
-    `install into ${root}; nothing in it is removed`,
-    ...(resumed ? ["go on with what an installation that was not finished has left there"] : []),
-    ...(separateVar === undefined ? [] : [`/var is what is mounted on ${separateVar}`]),
-    bootLoader === "none" || esp === undefined
-      ? "install no boot loader"
-      : `install ${bootLoader === "grub" ? "GRUB" : "systemd-boot"} on ${esp}`,
-    `kernel arguments besides the image's own: ${kargs.join(" ")}`,
-    ...(insecure ? ["without fs-verity: the kernel does not check what it reads"] : []),
-    ...remarks.map((remark) => `note: ${remark}`),
-  ];
-}
-
 /** Throws if no file there can have fs-verity. */
 function requireVerity(linux: Linux, fd: Fd, root: string): void {
   const measured = measureVerity(linux, fd, "sha512");
