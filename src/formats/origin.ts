@@ -74,8 +74,9 @@ export interface Origin {
 export interface NewOrigin {
   readonly image: OriginImage;
   readonly bootType: BootType;
-  readonly bootDigest: string;
-  readonly manifestDigest: string;
+  /** Absent, here and below: it is not known. */
+  readonly bootDigest: string | undefined;
+  readonly manifestDigest: string | undefined;
 }
 
 /** Section and key of each item. */

@@ -72,6 +72,11 @@ export function isLost({ slot, state }: Deployment): boolean {
   return slot === "staged" && state?.origin === undefined;
 }
 
+/** Whether nothing says what it follows: its origin file is gone, or names no image. */
+export function hasLostOrigin({ state }: Pick<Deployment, "state">): boolean {
+  return state?.origin?.image === undefined;
+}
+
 export interface Leftovers {
   /** There is a staged menu, but nothing that is staged. */
   readonly stagedMenu: boolean;

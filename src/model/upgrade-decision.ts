@@ -1,6 +1,6 @@
 /** What an upgrade or a switch does, from what the machine has and what the image's source has. Nothing here acts. */
 import { formatOriginImage, type OriginImage } from "../formats/origin.ts";
-import { type Deployment, isLost, type Machine } from "./deployments.ts";
+import { type Deployment, hasLostOrigin, isLost, type Machine } from "./deployments.ts";
 import { nextDeployment } from "./host-status.ts";
 import { PlanError } from "./menu-plan.ts";
 
@@ -126,8 +126,15 @@ export function isUnchanged(machine: Machine, target: OriginImage): boolean {
   return current !== undefined && sameReference(current, target);
 }
 
-/** What a switch does. Throws a `PlanError` where that is nothing that it could. */
-export function decideSwitch(twin: Deployment | undefined, { inPlace }: SwitchWish): Decision {
+/**
+ * What a switch does: `twin` is the deployment that is of the image already. Throws a `PlanError` where that is nothing that it
+ * could.
+ */
+export function decideSwitch(
+  { staged }: Machine,
+  twin: Deployment | undefined,
+  { inPlace }: SwitchWish,
+): Decision {
   if (twin === undefined) {
     if (!inPlace) return { do: "stage" };
     throw new PlanError(
@@ -137,6 +144,10 @@ export function decideSwitch(twin: Deployment | undefined, { inPlace }: SwitchWi
   }
   if (inPlace) return { do: "adopt", deployment: twin };
   if (isLost(twin)) return { do: "stage" };
+  // no other reference is given up for it, and nothing else is booted next
+  if (twin.slot === "booted" && staged === undefined && hasLostOrigin(twin)) {
+    return { do: "adopt", deployment: twin };
+  }
   const name = twin.id.slice(0, 12);
   throw new PlanError(
     `the ${twin.slot} deployment ${name} has this image already`,

@@ -99,11 +99,67 @@ describe("what was lost", () => {
     const first = machine.running!;
     rmSync(machine.state(first, `${first}.origin`));
     expect(look(machine)).toMatchObject({ spec: { image: null }, status: { booted: {} } });
-    expect(fail(machine, "upgrade")).toMatch(/the machine follows no image\nhint: cfsboot switch/);
+    expect(fail(machine, "upgrade")).toContain("the machine follows no image: ");
     succeed(machine, "switch", publish(machine, "2"));
     succeed(machine, "finalize-staged");
     machine.boot();
     expect(look(machine).spec.image).toMatchObject({ transport: "oci" });
+  });
+
+  test.each<[string, (path: string) => void]>([
+    ["gone", (path) => rmSync(path)],
+    ["empty", (path) => writeFileSync(path, "")],
+    ["no text", (path) => writeFileSync(path, Uint8Array.of(0xff))],
+  ])(
+    "the origin of what runs, which is %s: a switch to the same image writes it again",
+    async (_how, lose) => {
+      using machine = await installed();
+      const first = machine.running!;
+      const { image } = look(machine).spec.image!;
+      const path = machine.state(first, `${first}.origin`);
+      const before = readFileSync(path, "utf8");
+      const damage = () => look(machine).cfsboot.deployments[0]!.damage;
+      for (const options of [[], ["--in-place"]]) {
+        lose(path);
+        expect(damage()).toEqual([expect.stringContaining(`${first}.origin`)]);
+        expect(fail(machine, "upgrade")).toMatch(
+          /the machine follows no image: .*\/sysroot\/state\/deploy\/[0-9a-f]+: .*\.origin.*\nhint: cfsboot switch/,
+        );
+        succeed(machine, "switch", ...options, "--dry-run", `oci:${image}`);
+        expect(damage()).toHaveLength(1);
+        expect(succeed(machine, "switch", ...options, `oci:${image}`)).toContain(
+          `follows oci:${image}\n`,
+        );
+        expect(readFileSync(path, "utf8")).toBe(before);
+        expect(damage()).toEqual([]);
+      }
+      expect(succeed(machine, "upgrade")).toContain("it is what runs");
+    },
+  );
+
+  test("origins, and what says which image they are of: a switch finds that out", async () => {
+    using machine = await installed();
+    const first = machine.running!;
+    const second = upgrade(machine, "2");
+    const origin = (id: string) => machine.state(id, `${id}.origin`);
+    const before = [first, second].map((id) => readFileSync(origin(id), "utf8"));
+    for (const id of [first, second]) rmSync(origin(id));
+    machine.with((_host, repository) => {
+      for (const { tag } of listTags(repository)) untagImage(repository, tag);
+    });
+    const reference = publish(machine, "2");
+    expect(fail(machine, "switch", "--in-place", reference)).toContain("hint: without --in-place");
+    expect(succeed(machine, "switch", reference)).toContain(`follows ${reference}\n`);
+    expect(readFileSync(origin(second), "utf8")).toBe(before[1]);
+    mkdirSync(join(machine.path, "other"));
+    const other = `oci:${publishIn(join(machine.path, "other"), os("1"))}`;
+    expect(fail(machine, "switch", other)).toContain(
+      "hint: cfsboot switch --in-place makes it follow",
+    );
+    expect(succeed(machine, "switch", "--in-place", other)).toContain(`follows ${other}\n`);
+    expect(readFileSync(origin(first), "utf8")).toBe(
+      before[0]!.replace("/published:", "/other/published:"),
+    );
   });
 
   test("/run/composefs after staging: it can be staged again (bootc test 45)", async () => {

@@ -122,6 +122,8 @@ describe("--from-downloaded", () => {
 describe("switch", () => {
   const wish = { downloadOnly: false };
   const [booted] = machine(1, [1]).deployments;
+  const decide = (twin: typeof booted, inPlace: boolean) =>
+    decideSwitch(machine(1, [1]), twin, { ...wish, inPlace });
 
   test("the reference that is followed already is no change", () => {
     expect(isUnchanged(machine(1, [1]), image(1))).toBe(true);
@@ -131,17 +133,23 @@ describe("switch", () => {
   });
 
   test("an image that a deployment has is an error that names it, or its new name", () => {
-    expect(() => decideSwitch(booted, { ...wish, inPlace: false })).toThrow(
+    expect(() => decide(booted, false)).toThrow(
       `the booted deployment ${idOf(1).slice(0, 12)} has this image already`,
     );
-    expect(decideSwitch(booted, { ...wish, inPlace: true })).toEqual({
-      do: "adopt",
-      deployment: booted,
-    });
+    expect(decide(booted, true)).toEqual({ do: "adopt", deployment: booted });
+  });
+
+  test("what runs follows the reference if nothing says what it follows, and nothing else is staged", () => {
+    const lost = { ...booted!, state: { ...booted!.state!, origin: undefined } };
+    expect(decide(lost, false)).toEqual({ do: "adopt", deployment: lost });
+    const staged = machine(1, [1], { number: 2 });
+    expect(() => decideSwitch(staged, lost, { ...wish, inPlace: false })).toThrow(
+      "has this image already",
+    );
   });
 
   test("another image is staged, but not in place", () => {
-    expect(decideSwitch(undefined, { ...wish, inPlace: false })).toEqual({ do: "stage" });
-    expect(() => decideSwitch(undefined, { ...wish, inPlace: true })).toThrow("no deployment has");
+    expect(decide(undefined, false)).toEqual({ do: "stage" });
+    expect(() => decide(undefined, true)).toThrow("no deployment has");
   });
 });

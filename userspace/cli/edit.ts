@@ -4,6 +4,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Command } from "commander";
+import type { Deployment, Machine } from "../../src/model/deployments.ts";
 import type { HostSpec } from "../../src/model/host-spec.ts";
 import type { HostStatus } from "../../src/model/host-status.ts";
 import { addExamples } from "./example.ts";
@@ -60,8 +61,8 @@ async function edit(flags: Flags): Promise<void> {
         const wish = {
           source: image,
           follow: image,
-          decide: (_: unknown, twin: Parameters<typeof decideSwitch>[0]) =>
-            decideSwitch(twin, { inPlace: false, downloadOnly }),
+          decide: (now: Machine, twin: Deployment | undefined) =>
+            decideSwitch(now, twin, { inPlace: false, downloadOnly }),
         };
         const machine = mend(open, flags.dryRun ? "tell" : "write", report);
         return report.end(await follow(open, machine, wish, flags, report), apply);

@@ -1,10 +1,11 @@
 /** What `upgrade` and `switch` do that needs nothing fetched, and how they tell it. */
-import { type OriginImage, setOriginImage } from "../../src/formats/origin.ts";
+import type { OriginImage } from "../../src/formats/origin.ts";
 import type { Deployment, Machine } from "../../src/model/deployments.ts";
 import { deploymentText } from "../../src/model/menu-text.ts";
 import type { Decision, SettledDecision } from "../../src/model/upgrade-decision.ts";
 import { type MachineEtc, readConf } from "../deployment/conf.ts";
 import type { Host } from "../deployment/host.ts";
+import { originFollowing } from "../deployment/lost-origins.ts";
 import { sourceOf } from "../deployment/references.ts";
 import { unlock } from "../deployment/stage.ts";
 import { writeOrigin } from "../deployment/state.ts";
@@ -54,7 +55,7 @@ export function carryOut(
   { dryRun }: Pick<StagingFlags, "dryRun">,
   report: Report,
 ): Ending {
-  const { host, live } = open;
+  const { host, repository, live } = open;
   const { deployment } = decision;
   const { id } = deployment;
   const name = deploymentText(machine, deployment);
@@ -80,15 +81,12 @@ export function carryOut(
       };
     }
     case "adopt": {
-      const { state } = deployment;
-      if (state?.origin === undefined) throw new Error(`${id} has no origin file`);
-      // what it was made of is in the repository, and stays what it is known by
-      const origin = setOriginImage(state.origin, follow);
+      const origin = originFollowing(repository, deployment, follow);
       if (!dryRun) writeOrigin(host, id, origin);
       const follows = sourceOf(follow);
       report.tell([{ do: "adopt", id, follows }], machine, [`${name} follows ${follows}`]);
       return {
-        deployments: concerned(open, { ...deployment, state: { ...state, origin } }),
+        deployments: concerned(open, { ...deployment, state: { id, origin, problems: [] } }),
         rebootRequired: awaitsReboot(host, machine),
       };
     }

@@ -1,6 +1,7 @@
 /** `cfsboot switch` */
 import { type Command, Option } from "commander";
 import { type OriginImage, TRANSPORTS, type Transport } from "../../src/formats/origin.ts";
+import type { Deployment, Machine } from "../../src/model/deployments.ts";
 import { UsageError } from "./errors.ts";
 import { addExamples } from "./example.ts";
 import { rebootAfter, withMachine } from "./machine.ts";
@@ -67,8 +68,8 @@ async function switchTo(name: string, flags: Flags): Promise<void> {
     const wish = {
       source,
       follow: followed,
-      decide: (_: unknown, twin: Parameters<typeof decideSwitch>[0]) =>
-        decideSwitch(twin, { inPlace, downloadOnly }),
+      decide: (now: Machine, twin: Deployment | undefined) =>
+        decideSwitch(now, twin, { inPlace, downloadOnly }),
     };
     return report.end(await follow(open, machine, wish, flags, report), apply);
   });

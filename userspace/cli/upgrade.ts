@@ -55,6 +55,7 @@ async function upgrade(flags: Flags): Promise<void> {
   );
   const { HintedError } = await import("../../src/linux/hint.ts");
   const { withTag } = await import("../deployment/references.ts");
+  const { originTrouble } = await import("../deployment/lost-origins.ts");
   const { follow } = await import("./staging.ts");
   const { mend } = await import("./mend.ts");
   const { carryOut } = await import("./staging-decision.ts");
@@ -64,7 +65,12 @@ async function upgrade(flags: Flags): Promise<void> {
     const machine = mend(open, flags.check ? "check" : flags.dryRun ? "tell" : "write", report);
     const current = followedImage(machine);
     if (current === undefined) {
-      throw new HintedError("the machine follows no image", "cfsboot switch REFERENCE");
+      const { booted } = machine;
+      throw new HintedError(
+        "the machine follows no image",
+        "cfsboot switch REFERENCE writes down which, also if that is the image that runs",
+        booted && { cause: originTrouble(open.host, booted) },
+      );
     }
     if (flags.fromDownloaded) {
       const decision = decideFromDownloaded(machine);

@@ -1,5 +1,4 @@
 /** Removes what no deployment needs: kernels, state directories, tags, and then objects of the repository. */
-import { toHex } from "../../src/formats/digest.ts";
 import { isDigest } from "../../src/formats/oci.ts";
 import { tagRef } from "../../src/formats/oci-tag.ts";
 import { HintedError } from "../../src/linux/hint.ts";
@@ -12,12 +11,13 @@ import { STAGED_ENTRIES } from "../bootloader/boot-place.ts";
 import { removeStagedEntries } from "../bootloader/entries.ts";
 import { removeKernel } from "../bootloader/kernels.ts";
 import { settleRewrites } from "../oci/commit.ts";
-import { listTags, openImage, tagImage, untagImage } from "../oci/image.ts";
+import { listTags, tagImage, untagImage } from "../oci/image.ts";
 import { MANIFEST_PREFIX, manifestContentId } from "../oci/streams.ts";
 import { collectGarbage, type GcResult } from "../repository/gc.ts";
 import type { Repository } from "../repository/repository.ts";
 import { planStorage, pruneStorage } from "./containers-storage.ts";
 import type { Host } from "./host.ts";
+import { findManifests } from "./lost-origins.ts";
 import { migrateKernels, removeLegacyKernel } from "./migrate.ts";
 import { observe } from "./observe.ts";
 import { removeStagedRecord } from "./staged.ts";
@@ -31,34 +31,8 @@ export function planCollection(repository: Repository, machine: Machine): BootGa
     .filter((name) => name.startsWith(MANIFEST_PREFIX))
     .map((name) => name.slice(MANIFEST_PREFIX.length))
     .filter(isDigest);
-  const tags = listTags(repository);
-  const found = findManifests(repository, machine, tags);
-  const names = tags.map(({ tag }) => tag);
-  return planGarbage(machine, names, new Set(manifests), found);
-}
-
-/** Of deployments whose origin is lost, or says no manifest as early releases of bootc wrote it: one that has their image. */
-function findManifests(
-  repository: Repository,
-  { deployments }: Machine,
-  tags: ReturnType<typeof listTags>,
-): ReadonlyMap<string, string> {
-  const unknown = deployments.filter(({ state }) => state?.origin?.manifestDigest === undefined);
-  const found = new Map<string, string>();
-  if (unknown.length === 0) return found;
-  for (const { manifestDigest } of tags) {
-    const ids = new Set(imagesOf(repository, manifestDigest));
-    for (const { id } of unknown) if (ids.has(id)) found.set(id, manifestDigest);
-  }
-  return found;
-}
-
-function imagesOf(repository: Repository, manifestDigest: string): string[] {
-  try {
-    return [...openImage(repository, `@${manifestDigest}`).images.values()].map(toHex);
-  } catch {
-    return []; // damaged: it says nothing
-  }
+  const tags = listTags(repository).map(({ tag }) => tag);
+  return planGarbage(machine, tags, new Set(manifests), findManifests(repository, machine));
 }
 
 /** A plan's steps; none if there is nothing to do. */

@@ -49,12 +49,17 @@ export function readState(linux: Linux, sysroot: Fd, id: string): StateDirectory
       if (!exists(linux, directory, name)) problems.push(`its state has no ${name}`);
     }
     const name = originName(id);
+    const before = problems.length;
     let origin: Origin | undefined;
     try {
       const text = toText(fromBytes(readFile(linux, directory, name, MAX_ORIGIN)));
       if (text === undefined) problems.push(`${name} is not UTF-8`);
       else origin = parseOrigin(text);
       problems.push(...(origin?.problems ?? []).map((problem) => `${name}: ${problem}`));
+      // as it is when a power failure has left it empty
+      if (origin?.image === undefined && problems.length === before) {
+        problems.push(`${name} names no image`);
+      }
     } catch (error) {
       const absent = isErrno(error, "ENOENT");
       problems.push(absent ? `it has no ${name}` : `${name}: ${(error as Error).message}`);

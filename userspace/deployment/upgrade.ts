@@ -20,6 +20,7 @@ import { EtcConflictsError, withEtcPlan } from "./etc/merge.ts";
 import type { EtcPlace } from "./etc/scan.ts";
 import { collectBootFiles, planCollection } from "./gc.ts";
 import type { Host } from "./host.ts";
+import { findManifests } from "./lost-origins.ts";
 import { observe } from "./observe.ts";
 import { makeBootRoom, planBootRoom, requireWritableBoot } from "./room.ts";
 import { type BootImage, planStage, type StagePlan, stage } from "./stage.ts";
@@ -49,10 +50,11 @@ export async function lookUp(transport: Transport, platform: ImagePlatform): Pro
 }
 
 /** What the repository knows of the content of deployments. What it has lost is left out. */
-export function contentsOf(repository: Repository, { deployments }: Machine): Contents {
+export function contentsOf(repository: Repository, machine: Machine): Contents {
   const contents = new Map<string, readonly string[]>();
-  for (const { id, state } of deployments) {
-    const digest = state?.origin?.manifestDigest;
+  const found = findManifests(repository, machine);
+  for (const { id, state } of machine.deployments) {
+    const digest = state?.origin?.manifestDigest ?? found.get(id);
     if (digest === undefined) continue;
     try {
       const { config } = openImage(repository, `@${digest}`);
