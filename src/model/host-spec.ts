@@ -56,8 +56,7 @@ export function specOf({ spec }: Pick<HostStatus, "spec">): HostSpec {
 
 /** What is to be done for it to be as wished. Throws for two changes at once, and if there would be no image. */
 export function changeOfSpec(is: HostSpec, wished: HostSpec): SpecChange {
-  const image = JSON.stringify(is.image) !== JSON.stringify(wished.image);
-  const order = is.bootOrder !== wished.bootOrder;
+  const { image, order } = compare(is, wished);
   if (image && order) {
     throw new Error("invalid state transition: change either the image or the boot order");
   }
@@ -65,4 +64,20 @@ export function changeOfSpec(is: HostSpec, wished: HostSpec): SpecChange {
   if (!image) return { do: "nothing" };
   if (wished.image === undefined) throw new Error("spec.image: expected an image");
   return { do: "switch", image: wished.image };
+}
+
+/** Throws if the `spec` that somebody was shown is not what it is by now. */
+export function requireUnchanged(shown: HostSpec, is: HostSpec): void {
+  const { image, order } = compare(shown, is);
+  if (!image && !order) return;
+  const fields = [...(image ? ["spec.image"] : []), ...(order ? ["spec.bootOrder"] : [])];
+  throw new Error(`another command has changed ${fields.join(" and ")} meanwhile: nothing is done`);
+}
+
+/** Which of the fields differ. */
+function compare(a: HostSpec, b: HostSpec): { readonly image: boolean; readonly order: boolean } {
+  return {
+    image: JSON.stringify(a.image) !== JSON.stringify(b.image),
+    order: a.bootOrder !== b.bootOrder,
+  };
 }

@@ -221,6 +221,26 @@ test("one command at a time changes the deployments; to look, none waits", async
   expect(isPinned()).toBe(false);
 });
 
+test("as long as an editor is open, other commands change the deployments", async (ctx) => {
+  if (linux.geteuid() !== 0) return ctx.skip("not root: nothing can be mounted");
+  using machine = new TestMachine();
+  const first = await machine.stage({ version: "1" }, { counted: false });
+  machine.boot();
+  toGrub(machine);
+  // fails if somebody has the lock
+  const env = { ...environment(machine), EDITOR: "flock -n /run/composefs/cfsboot.lock true" };
+  const { status, stdout, stderr } = spawnSync("unshare", entering("0", machine, first, ["edit"]), {
+    encoding: "utf8",
+    env,
+  });
+  if (/not permitted|permission denied/i.test(stderr)) {
+    return ctx.skip("this container may not mount");
+  }
+  expect({ status, stdout, stderr }).toEqual({
+    ...{ status: 0, stdout: "Edit cancelled, no changes made.\n", stderr: "" },
+  });
+});
+
 test("the repository of the machine is repaired, tagged and collected, though its disk is mounted read-only", async (ctx) => {
   if (linux.geteuid() !== 0) return ctx.skip("not root: nothing can be mounted");
   using machine = new TestMachine();
