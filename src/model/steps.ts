@@ -90,7 +90,16 @@ export type GarbageStep =
   | { readonly do: "tag"; readonly tag: string }
   | { readonly do: "untag"; readonly tag: string }
   /** Of bootc's containers-storage. */
-  | { readonly do: "remove-container"; readonly image: string };
+  | { readonly do: "remove-container"; readonly image: string }
+  /** Nothing is done to what a boot entry may need that cannot be read; `problem` says why. */
+  | {
+      readonly do: "keep";
+      readonly entry: string;
+      readonly problem: string;
+      /** Of deployments with these ids. */
+      readonly states: readonly string[];
+      readonly kernels: readonly string[];
+    };
 
 export type OtherStep =
   | { readonly do: "pin" | "unpin"; readonly id: string }
@@ -155,12 +164,21 @@ export function stepText(step: Step, machine: Machine): string {
       return `${step.do} ${step.tag}`;
     case "remove-container":
       return `remove image ${step.image} from bootc's containers-storage`;
+    case "keep":
+      return `${step.entry} cannot be read (${step.problem}): ${keptText(step)} kept for it`;
     case "pin":
     case "unpin":
       return `${step.do} the deployment ${name(step.id)}`;
     case "set-options":
       return `${name(step.id)}: ${step.options}`;
   }
+}
+
+function keptText({ states, kernels }: Extract<GarbageStep, { do: "keep" }>): string {
+  const list = (name: string, ids: readonly string[]) =>
+    ids.length === 0 ? [] : [`${name} ${ids.map(short).join(", ")}`];
+  const things = [...list("state of", states), ...list("kernel", kernels)];
+  return things.length === 0 ? "what it may need is" : `${things.join(" and ")} are`;
 }
 
 function short(id: string): string {

@@ -95,11 +95,22 @@ export class TestMachine implements Disposable {
 
   /** Runs `action` with the machine as the program sees it. */
   with<T>(action: (host: Host, repository: Repository, machine: Machine) => T): T {
-    const open = (name: string) =>
-      linux.openat(AT_FDCWD, join(this.path, name), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    const [sysroot, esp, run] = ["sysroot", "esp", "run"].map(open) as [number, number, number];
+    using open = this.open();
+    const { host, repository } = open;
+    return action(host, repository, understand(observe(host, repository).seen));
+  }
+
+  /** The machine as the program sees it. */
+  open(): Disposable & { readonly host: Host; readonly repository: Repository } {
+    const fds = ["sysroot", "esp", "run"].map((name) =>
+      linux.openat(AT_FDCWD, join(this.path, name), O_RDONLY | O_DIRECTORY | O_CLOEXEC),
+    );
+    const [sysroot, esp, run] = fds as [number, number, number];
+    const close = () => {
+      for (const fd of fds) linux.close(fd);
+    };
     try {
-      using repository = openRepository(this.repositoryPath);
+      const repository = openRepository(this.repositoryPath);
       const host: Host = {
         linux: this.linux,
         sysroot,
@@ -114,9 +125,14 @@ export class TestMachine implements Disposable {
         running: this.#running,
         bootId: `${this.#boots}`,
       };
-      return action(host, repository, understand(observe(host, repository).seen));
-    } finally {
-      for (const fd of [sysroot, esp, run]) linux.close(fd);
+      const dispose = () => {
+        repository[Symbol.dispose]();
+        close();
+      };
+      return { host, repository, [Symbol.dispose]: dispose };
+    } catch (error) {
+      close();
+      throw error;
     }
   }
 

@@ -1,9 +1,11 @@
 /** A boot entry of ours that cannot be read: what it boots stays, and all else goes on. */
-import { writeFileSync } from "node:fs";
+import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { beforeEach, expect, test } from "vitest";
+import { beforeEach, expect, test, vi } from "vitest";
 import { AT_FDCWD } from "../../src/linux/constants.ts";
 import { understand } from "../../src/model/deployments.ts";
+import { collectAndTell } from "../../userspace/cli/collect.ts";
+import { Report } from "../../userspace/cli/report.ts";
 import { finalize } from "../../userspace/deployment/finalize.ts";
 import { collect } from "../../userspace/deployment/gc.ts";
 import { observe } from "../../userspace/deployment/observe.ts";
@@ -77,6 +79,44 @@ test("the rollback's: status names it, updates go on, and it can be booted once 
     expect(planRepair(host, repository, observe(host, repository)).kernels).toEqual([]);
   });
   expect(machine.names(`sysroot/state/deploy/${second}/etc`)).toContain("mine");
+});
+
+test("gc tells what it keeps for it, and changes nothing", async () => {
+  const { machine, first } = await updated();
+  using _ = machine;
+  const name = entryOf(machine, first);
+  machine.linux = badSectors(linux, name);
+  machine.with((host, repository) => collect(host, repository));
+  const entry = join(machine.path, MENU, name);
+  const problem = `read ${name}: Input/output error`;
+  for (const dryRun of [true, false]) {
+    const said: string[] = [];
+    const write = vi.spyOn(process.stdout, "write").mockImplementation((text) => {
+      said.push(String(text));
+      return true;
+    });
+    try {
+      for (const json of [false, true]) {
+        const report = new Report({ json, dryRun });
+        using open = machine.open();
+        await collectAndTell(open.host, open.repository, { dryRun }, report);
+        await report.end({});
+      }
+    } finally {
+      write.mockRestore();
+    }
+    const kept = `state of ${first.slice(0, 12)} and kernel ${first.slice(0, 12)} are kept for it`;
+    expect(said[0]).toBe(`${entry} cannot be read (${problem}): ${kept}\n`);
+    expect(JSON.parse(said.at(-1)!)).toMatchObject({
+      changed: false,
+      steps: [{ do: "keep", entry, problem, states: [first], kernels: [first] }],
+    });
+  }
+  // by hand: then nothing is kept for it any more
+  machine.linux = linux;
+  rmSync(entry);
+  machine.with((host, repository) => collect(host, repository));
+  expect(machine.names("sysroot/state/deploy")).not.toContain(first);
 });
 
 test("its image cannot be staged, which would take its /etc away", async () => {

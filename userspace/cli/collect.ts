@@ -39,12 +39,14 @@ export async function collectAndTell(
   { dryRun }: { readonly dryRun: boolean },
   report: Report,
 ): Promise<void> {
-  const { collect, previewCollection } = await import("../deployment/gc.ts");
+  const { collect, keptSteps, previewCollection } = await import("../deployment/gc.ts");
   const { observe } = await import("../deployment/observe.ts");
   const { stepText } = await import("../../src/model/steps.ts");
   const { understand } = await import("../../src/model/deployments.ts");
-  const machine = understand(observe(host, repository).seen);
+  const sight = observe(host, repository);
+  const machine = understand(sight.seen);
   const steps = await garbageSteps(host, repository, machine, dryRun);
+  steps.push(...keptSteps(sight));
   const result = dryRun
     ? previewCollection(host, repository, waiting(repository.path))
     : collect(host, repository, waiting(repository.path), warnOf);

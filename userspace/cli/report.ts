@@ -70,7 +70,7 @@ export class Report {
     const { json, dryRun } = this.#flags;
     const { deployments = [], rebootRequired = null, apply = false } = ending;
     const steps = this.#steps;
-    const changed = steps.length > 0;
+    const changed = steps.some((step) => step.do !== "keep");
     if (json) {
       const document: ReportDocument = {
         ...{ version: 1, dryRun, changed, steps, deployments, rebootRequired },

@@ -7,7 +7,7 @@ import { type Machine, understand } from "../../src/model/deployments.ts";
 import { isLegacyName } from "../../src/model/legacy-kernels.ts";
 import { artifactOf } from "../../src/model/menu-entry.ts";
 import type { GarbageStep } from "../../src/model/steps.ts";
-import { STAGED_ENTRIES } from "../bootloader/boot-place.ts";
+import { ENTRIES, STAGED_ENTRIES } from "../bootloader/boot-place.ts";
 import { removeStagedEntries } from "../bootloader/entries.ts";
 import { removeKernel } from "../bootloader/kernels.ts";
 import { settleRewrites } from "../oci/commit.ts";
@@ -19,7 +19,7 @@ import { planStorage, pruneStorage } from "./containers-storage.ts";
 import type { Host } from "./host.ts";
 import { findManifests } from "./lost-origins.ts";
 import { migrateKernels, removeLegacyKernel } from "./migrate.ts";
-import { observe } from "./observe.ts";
+import { observe, type Sight } from "./observe.ts";
 import { removeStagedRecord } from "./staged.ts";
 import { removeState } from "./state.ts";
 import { removeUnfinished } from "./unfinished.ts";
@@ -49,6 +49,16 @@ export function collectionSteps(garbage: BootGarbage): GarbageStep[] {
     ...tags.add.map(({ tag }) => ({ do: "tag", tag }) as const),
     ...tags.remove.map((tag) => ({ do: "untag", tag }) as const),
   ];
+}
+
+/** What stays because there are boot entries that cannot be read, and may need it: a step for each of them. */
+export function keptSteps({ seen, places: [{ place, menu }] }: Sight): GarbageStep[] {
+  const { states, artifacts } = understand({ ...seen, unreadable: false }).leftovers;
+  const kernels = artifacts.map((name) => artifactOf(name) ?? name);
+  return menu.unreadable.map(({ displayName, problem }) => {
+    const entry = `${place.path}/${ENTRIES}/${displayName}`;
+    return { do: "keep", entry, problem, states, kernels } as const;
+  });
 }
 
 /**
