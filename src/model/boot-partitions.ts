@@ -8,6 +8,33 @@ const ESP = ["c12a7328-f81f-11d2-ba4b-00a0c93ec93b", "0xef"];
 const ESP_OR_FAT = [...ESP, "0x6", "0x06"];
 const XBOOTLDR = ["bc13c2ff-59e6-4262-a352-b275fd6f7172", "0xea"];
 
+interface Partition {
+  /** As `BlockDevice` has it. */
+  readonly partitionType: string | undefined;
+}
+
+/** Of file systems that may be the EFI system partition that which is: one of its type, or else one of which no type says what it is. */
+export function chooseEsp<T extends Partition>(candidates: readonly T[]): T | undefined {
+  return candidates.find((one) => hasType(one, ESP)) ?? candidates.find((one) => !isXbootldr(one));
+}
+
+/** Whether it is an extended boot loader partition, which firmware does not look into. */
+export function isXbootldr(partition: Partition): boolean {
+  return hasType(partition, XBOOTLDR);
+}
+
+function hasType({ partitionType }: Partition, types: readonly string[]): boolean {
+  return partitionType !== undefined && types.includes(partitionType);
+}
+
+/** The type of a partition, by its number (`MAJOR:MINOR`); `undefined` if it has none or is no partition. */
+export function partitionTypeOf(
+  devices: readonly BlockDevice[],
+  number: string,
+): string | undefined {
+  return devices.flatMap((device) => path(device, number)).at(-1)?.partitionType;
+}
+
 export interface BootPartitions {
   /** EFI system partitions, one for each disk, in the order of the disks. */
   readonly esps: readonly BlockDevice[];
@@ -24,9 +51,7 @@ export interface BootPartitions {
 export function findBootPartitions(devices: readonly BlockDevice[], root: string): BootPartitions {
   const disks = devices.filter((device) => contains(device, root));
   const within = (disk: BlockDevice, types: readonly string[]) =>
-    disk.children.find(({ type, partitionType }) => {
-      return type === "part" && partitionType !== undefined && types.includes(partitionType);
-    });
+    disk.children.find((device) => device.type === "part" && hasType(device, types));
   const present = (found: (BlockDevice | undefined)[]) =>
     found.filter((device): device is BlockDevice => device !== undefined);
   return {

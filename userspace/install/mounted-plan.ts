@@ -10,6 +10,7 @@ import { HintedError } from "../../src/linux/hint.ts";
 import type { Fd, Linux } from "../../src/linux/linux.ts";
 import { describeMeasured, measureVerity } from "../../src/linux/verity.ts";
 import { openerOf } from "../../src/model/encryption.ts";
+import { listBlockDevices } from "../bootloader/block-devices.ts";
 import type { GrubPlace } from "./grub.ts";
 import {
   bootArguments,
@@ -19,11 +20,9 @@ import {
   uuidOf,
   varArguments,
 } from "./mount-arguments.ts";
+import { ESP_PLACES, findEsp } from "./mounted-esp.ts";
 import { runProgram } from "./programs.ts";
 import { MADE, NOTE_FILES, readUnfinished } from "./unfinished.ts";
-
-/** Where EFI system partitions are mounted, below the root. */
-const ESP_PLACES = ["efi", "boot/efi", "boot"];
 
 export interface MountedWishes {
   /** The directory on which the root is mounted. */
@@ -88,7 +87,7 @@ export function planMounted(linux: Linux, wishes: MountedWishes): MountedPlan {
   if (!insecure && (resumed || !existsSync(join(root, "composefs")))) {
     opened((fd) => requireVerity(linux, fd, root));
   }
-  const esp = findEsp(root, wishes, mounted);
+  const esp = findEsp(root, wishes, mounted, listBlockDevices);
   const ownVar = wishes.alongside ? undefined : mounted(join(root, "var"));
   const ownBoot = bootLoader === "grub" ? mounted(join(root, "boot")) : undefined;
   const options = [
@@ -123,31 +122,6 @@ function aboutRoot(root: Mounted, { rootMountSpec, inherited }: MountedWishes): 
       ? inheritedArguments(root, inherited)
       : undefined;
   return kept ?? rootArguments(root, rootMountSpec);
-}
-
-/** Absent: there is none, and none is needed. */
-function findEsp(
-  root: string,
-  { esp, bootLoader }: MountedWishes,
-  mounted: (path: string) => Mounted | undefined,
-): Mounted | undefined {
-  if (esp !== undefined) {
-    const path = realpathSync(esp);
-    const found = mounted(path);
-    if (found !== undefined) return found;
-    throw new HintedError(
-      `${path} is not a mount point`,
-      "mount the EFI system partition there: firmware looks into no other",
-    );
-  }
-  const found = ESP_PLACES.map((place) => mounted(join(root, place))).find(
-    (place) => place?.mount.type === "vfat",
-  );
-  if (found !== undefined || bootLoader === "none") return found;
-  throw new HintedError(
-    `no EFI system partition is mounted below ${root}`,
-    `mount it on ${root}/boot/efi, or name its directory by --esp`,
-  );
 }
 
 function remarksOnEsp(esp: Mounted | undefined): string[] {
