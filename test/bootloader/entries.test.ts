@@ -9,7 +9,7 @@ import {
 } from "../../userspace/bootloader/entries.ts";
 import { linux } from "../../userspace/linux.ts";
 import { troubleAt } from "../repository/trouble.ts";
-import { badSectors } from "./bad-sectors.ts";
+import { badSectors, badSectorsAfter } from "./bad-sectors.ts";
 import { temporaryEsp } from "./place.ts";
 
 const A = "aa".repeat(64);
@@ -150,6 +150,22 @@ describe("entries that cannot be read", () => {
     // what is written under the name of a damaged one takes its place
     replaceEntries(damaged, esp.place, ENTRIES, [{ ...next[0]!, name: OURS }]);
     expect(contents(esp)).toEqual([entry(B), ...ALL.slice(1)]);
+  });
+
+  test("stay as they are, too, if they begin well", () => {
+    using esp = prepared();
+    const large = "x".repeat(200_000);
+    esp.write(`${ENTRIES}/more/large`, large);
+    esp.write(`${ENTRIES}/random-seed`, large);
+    const late = badSectorsAfter(linux, 2, "large", "random-seed");
+    replaceEntries(late, esp.place, STAGED_ENTRIES, next);
+    expect(readdirSync(join(esp.path, STAGED_ENTRIES))).not.toContain("random-seed");
+    replaceEntries(late, esp.place, ENTRIES, next);
+    for (const name of ["more/large", "random-seed"]) {
+      expect(readFileSync(join(esp.path, ENTRIES, name), "utf8")).toBe(large);
+    }
+    expect(contents(esp)).toEqual(ALL);
+    expect(readdirSync(join(esp.path, "loader"))).toEqual(["entries", "entries.staged"]);
   });
 
   test("are there when the next one has replaced the menu, at whatever call the first one was killed", () => {

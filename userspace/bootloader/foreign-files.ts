@@ -23,15 +23,12 @@ const CHUNK = 1 << 16;
 
 /** Copies a file, or a directory with all that is in it. False, and nothing is there, if not all of it can be read. */
 export function copyForeign(linux: Linux, from: Fd, to: Fd, name: Path): boolean {
-  // before anything is written that would have to be removed again
-  if (!isReadable(linux, from, name)) return false;
   try {
     copyTree(linux, from, to, name);
     return true;
   } catch (error) {
     if (!(error instanceof Unreadable)) throw error;
-    removeTree(linux, to, name);
-    linux.fsync(to);
+    if (removeTree(linux, to, name)) linux.fsync(to);
     return false;
   }
 }
@@ -79,7 +76,7 @@ function copyTree(linux: Linux, from: Fd, to: Fd, name: Path): void {
   const { mode } = reading(() => linux.statx(from, name, AT_SYMLINK_NOFOLLOW));
   switch (mode & S_IFMT) {
     case S_IFREG:
-      createFile(linux, to, name, chunks(linux, from, name), mode & 0o777);
+      copyFile(linux, from, to, name, mode & 0o777);
       break;
     case S_IFLNK:
       linux.symlinkat(
@@ -95,6 +92,22 @@ function copyTree(linux: Linux, from: Fd, to: Fd, name: Path): void {
         linux.fsync(target);
       });
   }
+}
+
+function copyFile(linux: Linux, from: Fd, to: Fd, name: Path, mode: number): void {
+  const rest = chunks(linux, from, name);
+  try {
+    // before a file is made that would have to be removed again
+    const first = rest.next();
+    createFile(linux, to, name, first.done ? [] : startingWith(first.value, rest), mode);
+  } finally {
+    rest.return(undefined);
+  }
+}
+
+function* startingWith<T>(first: T, rest: Iterable<T>): Generator<T> {
+  yield first;
+  yield* rest;
 }
 
 function readTree(linux: Linux, from: Fd, name: Path): void {
