@@ -13,7 +13,7 @@ interface Partition {
   readonly partitionType: string | undefined;
 }
 
-/** Of file systems that may be the EFI system partition that which is: one of its type, or else one of which no type says what it is. */
+/** Which of these is the EFI system partition: one of its type, or else one whose type does not say that it is another. */
 export function chooseEsp<T extends Partition>(candidates: readonly T[]): T | undefined {
   return candidates.find((one) => hasType(one, ESP)) ?? candidates.find((one) => !isXbootldr(one));
 }
