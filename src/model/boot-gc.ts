@@ -1,7 +1,7 @@
 /** What of a machine's deployments nothing needs any more. */
 import type { Machine } from "./deployments.ts";
-import { legacyArtifacts } from "./legacy-kernels.ts";
-import { artifactName } from "./menu-entry.ts";
+import { legacyNames } from "./legacy-kernels.ts";
+import { withPrefix } from "./menu-entry.ts";
 
 /** How the tag of a deployment's image begins; then comes the digest of its manifest, `sha256:…`. */
 const TAG = "localhost/bootc-";
@@ -13,7 +13,7 @@ export interface BootGarbage {
   readonly record: boolean;
   /** Ids of deployments that cannot be booted, and have a state directory. */
   readonly states: readonly string[];
-  /** Artifacts whose directories get the names of today: early releases of bootc wrote no prefix. */
+  /** Names of kernels that get those of today: early releases of bootc wrote no prefix. */
   readonly legacy: readonly string[];
   /** Directories of kernels that no entry boots. */
   readonly artifacts: readonly string[];
@@ -44,9 +44,9 @@ export function planGarbage(
   found: ReadonlyMap<string, string>,
 ): BootGarbage {
   const { leftovers, deployments, undecided } = machine;
-  const legacy = undecided === undefined ? legacyArtifacts(machine) : [];
+  const legacy = undecided === undefined ? legacyNames(machine) : [];
   // the names that they get: they may be there already, of a command that was cut off
-  const renamed = new Set(legacy.map(artifactName));
+  const renamed = new Set(legacy.map(withPrefix));
   const wanted = new Map(
     deployments.flatMap(({ id, state }) => {
       const manifestDigest = state?.origin?.manifestDigest ?? found.get(id);

@@ -1,6 +1,6 @@
 /** What an image's tree holds to boot it with, as bootc looks for it. The tree is one that `transformForBoot` has not emptied. */
 import { ascii, type ByteString, display, toText } from "../formats/bytestring.ts";
-import type { Directory, Leaf, LeafContent, Node, Tree } from "../formats/tree.ts";
+import type { Directory, LeafContent, Node, Tree } from "../formats/tree.ts";
 import { sortedEntries } from "../formats/tree.ts";
 
 /** A regular file of an image. */
@@ -15,8 +15,19 @@ export interface ImageKernel {
   readonly initramfs: RegularContent | undefined;
 }
 
+/** A unified kernel image. */
+export interface ImageUki {
+  /** For people. */
+  readonly path: string;
+  readonly content: RegularContent;
+  /** Those in the directory of its name with `.extra.d`, by the names of their files, sorted. */
+  readonly addons: ReadonlyMap<string, RegularContent>;
+}
+
 const MODULES = ["usr", "lib", "modules"];
-const UKI_PLACES = ["boot", "EFI", "Linux"];
+const UKIS = ["boot", "EFI", "Linux"];
+const UKI_SUFFIX = ".efi";
+const ADDON_SUFFIX = ".addon.efi";
 
 /** The kernels of an image, in the byte order of their releases. */
 export function findKernels(tree: Tree): ImageKernel[] {
@@ -33,23 +44,40 @@ export function findKernels(tree: Tree): ImageKernel[] {
   return found;
 }
 
-/** Paths, for people, of the unified kernel images that the image has. */
-export function findUkis(tree: Tree): string[] {
-  const found: string[] = [];
-  const walk = (directory: Directory, path: string) => {
-    for (const [name, node] of sortedEntries(directory)) {
-      const inner = `${path}/${display(name)}`;
-      if (node.type === "directory") walk(node, inner);
-      else if (name.endsWith(".efi") && !name.endsWith(".addon.efi")) found.push(inner);
-    }
-  };
-  const boot = lookUp(tree, UKI_PLACES);
-  if (boot?.type === "directory") walk(boot, `/${UKI_PLACES.join("/")}`);
+/**
+ * The unified kernel images of a container image, the one that boots first; they go before kernels. `tree` has its `/boot`, which
+ * the filesystem that boots has not.
+ */
+export function findUkis(tree: Tree): ImageUki[] {
+  const boot = lookUp(tree, UKIS);
   const modules = lookUp(tree, MODULES);
-  if (modules?.type === "directory") {
-    for (const [name, node] of sortedEntries(modules)) {
-      if (node.type === "directory") walk(node, `/${MODULES.join("/")}/${display(name)}`);
-    }
+  const releases = modules?.type === "directory" ? sortedEntries(modules) : [];
+  return [
+    ...(boot?.type === "directory" ? ukisIn(boot, `/${UKIS.join("/")}`) : []),
+    ...releases.flatMap(([name, node]) =>
+      node.type === "directory" ? ukisIn(node, `/${MODULES.join("/")}/${display(name)}`) : [],
+    ),
+  ];
+}
+
+function ukisIn(directory: Directory, path: string): ImageUki[] {
+  return sortedEntries(directory).flatMap(([name, node]): ImageUki[] => {
+    const inner = `${path}/${display(name)}`;
+    if (node.type === "directory") return ukisIn(node, inner);
+    const content = regular(node);
+    if (!name.endsWith(UKI_SUFFIX) || name.endsWith(ADDON_SUFFIX)) return [];
+    if (content === undefined) return [];
+    const addons = directory.entries.get(ascii(`${name}.extra.d`));
+    return [{ path: inner, content, addons: addonsIn(addons) }];
+  });
+}
+
+function addonsIn(node: Node | undefined): Map<string, RegularContent> {
+  const found = new Map<string, RegularContent>();
+  if (node?.type !== "directory") return found;
+  for (const [name, child] of sortedEntries(node)) {
+    const content = regular(child);
+    if (content !== undefined && name.endsWith(ADDON_SUFFIX)) found.set(display(name), content);
   }
   return found;
 }
@@ -78,7 +106,7 @@ export function lookUp(tree: Tree, path: readonly string[]): Node | undefined {
   return node;
 }
 
-function regular(node: Directory | Leaf | undefined): RegularContent | undefined {
+function regular(node: Node | undefined): RegularContent | undefined {
   if (node?.type !== "leaf") return undefined;
   const { content } = node;
   return content.type === "inline" || content.type === "external" || content.type === "sparse"

@@ -4,34 +4,25 @@
  */
 import { changeBlsPaths } from "../formats/bls-entry.ts";
 import type { Machine } from "./deployments.ts";
-import { artifactName, artifactOf, type MenuEntry } from "./menu-entry.ts";
+import { artifactOf, type MenuEntry, withPrefix } from "./menu-entry.ts";
 
-/** The artifacts of deployments that name them without the prefix; none as long as something is staged. */
-export function legacyArtifacts({ deployments, staged }: Machine): string[] {
+/** The names without the prefix that deployments boot; none as long as something is staged. */
+export function legacyNames({ deployments, staged }: Machine): string[] {
   if (staged !== undefined) return [];
-  return [
-    ...new Set(
-      deployments
-        .map(({ entry }) => entry)
-        .flatMap((entry) => (isLegacy(entry) ? entry.artifact : [])),
-    ),
-  ];
+  const names = deployments.map(({ entry }) => entry.directory);
+  return [...new Set(names.filter(isLegacyName))];
 }
 
-function isLegacy({ bootType, artifact, directory }: MenuEntry): boolean {
-  return bootType === "bls" && directory === artifact;
-}
-
-/** Whether a kernel's directory has such a name. */
+/** Whether a kernel has such a name. */
 export function isLegacyName(name: string): boolean {
-  return artifactOf(name) === name;
+  return artifactOf(name) !== undefined && withPrefix(name) !== name;
 }
 
-/** The entry with the names of today, if its artifact is one of these. */
-export function withPrefix(entry: MenuEntry, artifacts: ReadonlySet<string>): MenuEntry {
-  const { artifact, directory } = entry;
-  if (!isLegacy(entry) || !artifacts.has(artifact)) return entry;
-  const name = artifactName(artifact);
+/** The entry with the name of today, if its kernel has an older one and gets that. */
+export function renamed(entry: MenuEntry, gets: (name: string) => boolean): MenuEntry {
+  const { directory } = entry;
+  const name = withPrefix(directory);
+  if (!isLegacyName(directory) || !gets(name)) return entry;
   const rename = (path: string) =>
     path
       .split("/")

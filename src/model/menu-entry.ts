@@ -26,16 +26,32 @@ export interface MenuEntry {
 const PREFIX = "bootc_composefs-";
 const UKI_SUFFIX = ".efi";
 
-/** The name of the directory, or without its suffix of the UKI, that belongs to an artifact. */
+/** The name of the directory that belongs to an artifact. */
 export function artifactName(artifact: string): string {
   return PREFIX + artifact;
 }
 
+/** The name of the unified kernel image that belongs to an artifact. */
+export function ukiName(artifact: string): string {
+  return artifactName(artifact) + UKI_SUFFIX;
+}
+
+/** What is called so by today's names: early releases of bootc wrote no prefix. */
+export function withPrefix(name: string): string {
+  return name.startsWith(PREFIX) ? name : PREFIX + name;
+}
+
+/** Whether such a name is that of a unified kernel image. */
+export function isUkiName(name: string): boolean {
+  return name.endsWith(UKI_SUFFIX);
+}
+
 /**
- * The artifact that such a name stands for; `undefined` if it is nobody's. Early releases of bootc wrote no prefix.
+ * The artifact that such a name stands for, with or without the prefix; `undefined` if it is nobody's.
  */
 export function artifactOf(name: string): string | undefined {
-  const bare = name.startsWith(PREFIX) ? name.slice(PREFIX.length) : name;
+  const stem = isUkiName(name) ? name.slice(0, -UKI_SUFFIX.length) : name;
+  const bare = stem.startsWith(PREFIX) ? stem.slice(PREFIX.length) : stem;
   return /^[0-9a-f]+$/.test(bare) && hashOfHexLength(bare.length) !== undefined ? bare : undefined;
 }
 
@@ -63,8 +79,7 @@ export function ownEntry(
   }
   // The command line of a UKI is in itself, and its name is its image's digest.
   const name = parts.at(-1) ?? "";
-  if (!name.startsWith(PREFIX) || !name.endsWith(UKI_SUFFIX)) return undefined;
-  const artifact = artifactOf(name.slice(0, -UKI_SUFFIX.length));
+  const artifact = isUkiName(name) ? artifactOf(name) : undefined;
   if (artifact === undefined) return undefined;
   const found = {
     id: artifact,

@@ -4,7 +4,6 @@
  */
 import { parseArgument, splitCmdline } from "../formats/cmdline.ts";
 import type { Observation } from "./deployments.ts";
-import type { MenuEntry } from "./menu-entry.ts";
 
 /**
  * Ids of the deployments that are to have an entry again, first what runs. That is missing wherever a menu was lost. Of the
@@ -18,11 +17,6 @@ export function lostEntries(seen: Observation, unfinished: ReadonlySet<string>):
   const ids = [running.id, ...others.map(({ id }) => id).filter((id) => !unfinished.has(id))];
   const there = new Set(states.map(({ id }) => id));
   return [...new Set(ids)].filter((id) => there.has(id) && images.has(id));
-}
-
-/** Whether the kernel that an entry boots can be written again: that of a unified kernel image is none of these. */
-export function isUsable({ bootType }: MenuEntry): boolean {
-  return bootType === "bls";
 }
 
 /** Arguments that boot loaders add to those of the entry. */

@@ -21,9 +21,9 @@ const KERNELS = "EFI/Linux";
 test("a kernel is written, found by its digest, and removed", () => {
   using esp = temporaryEsp();
   const source = kernelOf("kernel", "initramfs");
-  const { digest, sizes } = measureKernel(source);
+  const { digest, size } = measureKernel(source);
   expect(digest).toBe(createHash("sha256").update("kernelinitramfs").digest("hex"));
-  expect(sizes).toEqual({ vmlinuz: 6, initrd: 9 });
+  expect(size).toBe(15);
 
   writeKernel(linux, esp.place, A, source, digest);
   const directory = join(esp.path, KERNELS, `bootc_composefs-${A}`);
@@ -71,7 +71,7 @@ test("directories without the prefix are those of early releases; all others are
   }
   esp.write(`${KERNELS}/${"cc".repeat(32)}`, "a file");
   expect(listKernels(linux, esp.place).map(({ artifact }) => artifact)).toEqual([B, A]);
-  expect(() => removeKernel(linux, esp.place, "debian")).toThrow("not a kernel's directory");
+  expect(() => removeKernel(linux, esp.place, "debian")).toThrow("no name of a kernel");
 });
 
 test("a write that fails at any call leaves the old kernel or the new one, and what it left is cleared away", () => {

@@ -33,5 +33,6 @@ export function temporaryEsp(): TemporaryPlace {
 
 /** A kernel of these texts. */
 export function kernelOf(vmlinuz: string, initrd: string): KernelSource {
-  return { vmlinuz: () => [Buffer.from(vmlinuz)], initrd: () => [Buffer.from(initrd)] };
+  const content = (text: string) => () => [Buffer.from(text)];
+  return { kind: "linux", vmlinuz: content(vmlinuz), initrd: content(initrd) };
 }

@@ -32,6 +32,8 @@ export interface OsImage {
   readonly files?: readonly TarFile[];
   /** Files of the initramfs; absent: those that it takes. */
   readonly initramfs?: readonly CpioFile[];
+  /** What a second layer brings: files that the filesystem that boots has not, below `/boot`. */
+  readonly boot?: readonly TarFile[];
 }
 
 /** The layer of a small image that could boot. */
@@ -141,7 +143,9 @@ export class TestMachine implements Disposable {
     const layout = join(this.path, "layout");
     rmSync(layout, { recursive: true, force: true });
     mkdirSync(layout);
-    writeLayout(layout, [{ image: image([{ tar: osLayer(os), compression: "none" }]), tag: "os" }]);
+    const tars = [osLayer(os), ...(os.boot === undefined ? [] : [tar(os.boot)])];
+    const layers = tars.map((bytes) => ({ tar: bytes, compression: "none" }) as const);
+    writeLayout(layout, [{ image: image(layers), tag: "os" }]);
     return (await pullInto(this.repositoryPath, `oci:${layout}:os`)).manifestDigest;
   }
 

@@ -6,7 +6,12 @@ import { sceneOf } from "./crash-scene.ts";
 
 /** For a kernel that is not there yet. */
 const NEW = {
-  kernel: { release: "6.15", digest: "", size: 1, source: { vmlinuz: () => [], initrd: () => [] } },
+  kernel: {
+    release: "6.15",
+    digest: "",
+    size: 1,
+    source: { kind: "linux" as const, vmlinuz: () => [], initrd: () => [] },
+  },
   artifact: "ab".repeat(64),
   missing: [],
 };

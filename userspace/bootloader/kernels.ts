@@ -1,81 +1,123 @@
 /**
- * Kernels on the boot partition: a directory `bootc_composefs-ID` with `vmlinuz` and `initrd` for each one that differs
- * (bootc's layout, its paths in entries too).
+ * Kernels on the boot partition, in bootc's layout, whose paths are in entries too:
  *
- * A kernel is written to a directory of another name, read back, and renamed when it is whole. What a half-done write
- * of anybody has left is seen as incomplete, never an error.
+ *     bootc_composefs-ID/vmlinuz, …/initrd            a kernel and its initramfs; for each pair that differs
+ *     bootc_composefs-ID.efi                          a unified kernel image; for each deployment that boots one
+ *     bootc_composefs-ID.efi.extra.d/NAME.addon.efi   its addons, where systemd-stub finds them
+ *
+ * What a half-done write of anybody has left is seen as incomplete, never an error.
  */
-import { createHash } from "node:crypto";
 import { toText } from "../../src/formats/bytestring.ts";
-import {
-  DT_DIR,
-  O_CLOEXEC,
-  O_NOFOLLOW,
-  O_RDONLY,
-  RENAME_EXCHANGE,
-} from "../../src/linux/constants.ts";
-import {
-  createFile,
-  exists,
-  ifThere,
-  makeDirectories,
-  removeTree,
-  withDirectory,
-} from "../../src/linux/directories.ts";
+import { DT_DIR, DT_REG } from "../../src/linux/constants.ts";
+import { ifThere, makeDirectories, withDirectory } from "../../src/linux/directories.ts";
 import { type Fd, isErrno, type Linux } from "../../src/linux/linux.ts";
-import { artifactName, artifactOf } from "../../src/model/menu-entry.ts";
-import { type BootPlace, DIRECTORY_MODE, FILE_MODE } from "./boot-place.ts";
-import { discard, settleNames } from "./discard.ts";
-import { temporaryName, temporaryNames } from "./temporary-names.ts";
+import { artifactName, artifactOf, isUkiName, ukiName } from "../../src/model/menu-entry.ts";
+import { type Content, contentAt, discardUnplaced, measure, putInPlace } from "./aside.ts";
+import { type BootPlace, DIRECTORY_MODE } from "./boot-place.ts";
+import { discard } from "./discard.ts";
 
 /** The files of a kernel's directory, in the order in which they are digested. */
 export const KERNEL_FILES = ["vmlinuz", "initrd"] as const;
-export type KernelFile = (typeof KERNEL_FILES)[number];
 
-const CHUNK = 1 << 20;
+const ADDONS_SUFFIX = ".extra.d";
+const ADDON_SUFFIX = ".addon.efi";
 
-export interface KernelDirectory {
+export interface StoredKernel {
   /** What entries know it by: its name without the prefix (which early releases of bootc did not write). */
   readonly artifact: string;
-  /** Its name. */
+  /** Its name: that of a directory, or of a file. */
   readonly name: string;
-  /** Whether it has both files, with something in them. */
+  /** Whether all its files are there, with something in them. */
   readonly complete: boolean;
 }
 
-/** Bytes of a kernel's file, each time anew from the start. */
-export type KernelSource = Readonly<Record<KernelFile, () => Iterable<Uint8Array>>>;
+export type KernelSource =
+  | { readonly kind: "linux"; readonly vmlinuz: Content; readonly initrd: Content }
+  | {
+      readonly kind: "uki";
+      readonly uki: Content;
+      /** By the names of their files. */
+      readonly addons: ReadonlyMap<string, Content>;
+    };
 
-/** Our directories of kernels, sorted by name. */
-export function listKernels(linux: Linux, place: BootPlace): KernelDirectory[] {
-  const found: KernelDirectory[] = [];
-  ifThere(() =>
-    withDirectory(linux, place.directory, place.kernels, (directory) => {
-      for (const entry of linux.readdir(directory)) {
-        const name = toText(entry.name);
-        const artifact = name === undefined ? undefined : artifactOf(name);
-        if (artifact === undefined || entry.type !== DT_DIR) continue;
-        const complete = withDirectory(linux, directory, name!, (kernel) =>
-          KERNEL_FILES.every((file) => !isEmpty(linux, kernel, file)),
-        );
-        found.push({ artifact, name: name!, complete });
-      }
-    }),
-  );
+/** What a kernel is called that is the one of `artifact`. */
+export function nameOf({ kind }: Pick<KernelSource, "kind">, artifact: string): string {
+  return kind === "uki" ? ukiName(artifact) : artifactName(artifact);
+}
+
+/** Where kernels of this name are, relative to the place. */
+function parentOf({ path, kernels, ukis }: BootPlace, name: string): string {
+  if (!isUkiName(name)) return kernels;
+  if (ukis === undefined) throw new Error(`${path} is no place for unified kernel images`);
+  return ukis;
+}
+
+/** Our kernels, sorted by name. */
+export function listKernels(linux: Linux, place: BootPlace): StoredKernel[] {
+  const found = [...listDirectories(linux, place), ...listUkis(linux, place)];
   return found.sort((a, b) => (a.name < b.name ? -1 : 1));
 }
 
-/** What each of the complete kernels takes, in bytes, by its directory's name. */
+function listDirectories(linux: Linux, place: BootPlace): readonly StoredKernel[] {
+  return within(linux, place, place.kernels, (parent) =>
+    linux.readdir(parent).flatMap(({ name: bytes, type }) => {
+      const name = toText(bytes) ?? "";
+      const artifact = artifactOf(name);
+      if (artifact === undefined || isUkiName(name) || type !== DT_DIR) return [];
+      const complete = withDirectory(linux, parent, name, (kernel) =>
+        KERNEL_FILES.every((file) => !isEmpty(linux, kernel, file)),
+      );
+      return { artifact, name, complete };
+    }),
+  );
+}
+
+function listUkis(linux: Linux, place: BootPlace): readonly StoredKernel[] {
+  if (place.ukis === undefined) return [];
+  return within(linux, place, place.ukis, (parent) => {
+    const names = linux.readdir(parent).flatMap(({ name: bytes, type }) => {
+      const name = toText(bytes) ?? "";
+      if (type === DT_REG) return name;
+      return type === DT_DIR && isAddonsName(name) ? ukiOfAddons(name) : [];
+    });
+    return [...new Set(names)].filter(isUkiName).flatMap((name) => {
+      const artifact = artifactOf(name);
+      return artifact === undefined
+        ? []
+        : { artifact, name, complete: !isEmpty(linux, parent, name) };
+    });
+  });
+}
+
+/** What each of the complete kernels takes, in bytes, by its name. */
 export function kernelSizes(linux: Linux, place: BootPlace): Map<string, number> {
-  const sizes = new Map<string, number>();
-  for (const { name, complete } of listKernels(linux, place)) {
-    if (!complete) continue;
-    const size = withDirectory(linux, place.directory, `${place.kernels}/${name}`, (kernel) =>
-      KERNEL_FILES.reduce((sum, file) => sum + linux.statx(kernel, file, 0).size, 0),
-    );
-    sizes.set(name, size);
-  }
-  return sizes;
+  return new Map(
+    listKernels(linux, place)
+      .filter(({ complete }) => complete)
+      .map(({ name }) => [name, sizeOf(linux, place, name)]),
+  );
+}
+
+function sizeOf(linux: Linux, place: BootPlace, name: string): number {
+  return withDirectory(linux, place.directory, parentOf(place, name), (parent) =>
+    filesOf(linux, parent, name).reduce((sum, path) => sum + linux.statx(parent, path, 0).size, 0),
+  );
+}
+
+/** The files of a kernel, as paths. */
+function filesOf(linux: Linux, parent: Fd, name: string): string[] {
+  if (!isUkiName(name)) return KERNEL_FILES.map((file) => `${name}/${file}`);
+  return [name, ...addonsOf(linux, parent, name).map((file) => `${addonsName(name)}/${file}`)];
+}
+
+/** The names of a UKI's addons, sorted. */
+function addonsOf(linux: Linux, parent: Fd, name: string): string[] {
+  const found = ifThere(() =>
+    withDirectory(linux, parent, addonsName(name), (directory) =>
+      linux.readdir(directory).map(({ name: bytes }) => toText(bytes) ?? ""),
+    ),
+  );
+  return (found ?? []).filter((file) => file.endsWith(ADDON_SUFFIX)).sort();
 }
 
 /**
@@ -86,72 +128,59 @@ export function findKernel(
   linux: Linux,
   place: BootPlace,
   digest: string,
-): KernelDirectory | undefined {
-  return listKernels(linux, place).find(
+): StoredKernel | undefined {
+  return listDirectories(linux, place).find(
     ({ artifact, name, complete }) =>
       complete && name === artifactName(artifact) && digestOf(linux, place, name) === digest,
   );
 }
 
+/** Whether a place has this very kernel, whole, under this name. `digest` is what `measureKernel` says. */
+export function holdsKernel(linux: Linux, place: BootPlace, name: string, digest: string): boolean {
+  const complete = listKernels(linux, place).some((one) => one.name === name && one.complete);
+  return complete && digestOf(linux, place, name) === digest;
+}
+
 function digestOf(linux: Linux, place: BootPlace, name: string): string | undefined {
   try {
-    return withDirectory(linux, place.directory, `${place.kernels}/${name}`, (kernel) =>
-      digestFiles(linux, kernel),
-    );
+    return measureKernel(kernelAt(linux, place, name)).digest;
   } catch (error) {
     if (isErrno(error, "ENOENT", "EIO", "EACCES")) return undefined;
     throw error;
   }
 }
 
-function digestFiles(linux: Linux, directory: Fd): string {
-  const hash = createHash("sha256");
-  for (const file of KERNEL_FILES) {
-    for (const chunk of readChunks(linux, directory, file)) hash.update(chunk);
-  }
-  return hash.digest("hex");
-}
-
-/** The kernel that is in a directory. */
+/** The kernel that a place has under a name. */
 export function kernelAt(linux: Linux, place: BootPlace, name: string): KernelSource {
-  const file = (file: KernelFile) => () =>
-    readChunks(linux, place.directory, `${place.kernels}/${name}/${file}`);
-  return { vmlinuz: file("vmlinuz"), initrd: file("initrd") };
+  const path = `${parentOf(place, name)}/${name}`;
+  const at = (file: string) => contentAt(linux, place.directory, file);
+  if (!isUkiName(name)) {
+    return { kind: "linux", vmlinuz: at(`${path}/vmlinuz`), initrd: at(`${path}/initrd`) };
+  }
+  const parent = parentOf(place, name);
+  const addons = within(linux, place, parent, (directory) => addonsOf(linux, directory, name));
+  return {
+    kind: "uki",
+    uki: at(path),
+    addons: new Map(addons.map((file) => [file, at(`${addonsName(path)}/${file}`)])),
+  };
 }
 
-function* readChunks(linux: Linux, dirfd: Fd, path: string): Generator<Uint8Array> {
-  const fd = linux.openat(dirfd, path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-  try {
-    const buffer = new Uint8Array(CHUNK);
-    for (let n = linux.read(fd, buffer); n > 0; n = linux.read(fd, buffer)) {
-      yield buffer.subarray(0, n);
-    }
-  } finally {
-    linux.close(fd);
-  }
-}
-
-/** Digest (SHA-256 of `vmlinuz`, then `initrd`, in hex) and sizes in bytes of a kernel. */
-export function measureKernel(source: KernelSource): {
-  readonly digest: string;
-  readonly sizes: Readonly<Record<KernelFile, number>>;
-} {
-  const hash = createHash("sha256");
-  const sizes = { vmlinuz: 0, initrd: 0 };
-  for (const file of KERNEL_FILES) {
-    for (const chunk of source[file]()) {
-      hash.update(chunk);
-      sizes[file] += chunk.length;
-    }
-  }
-  return { digest: hash.digest("hex"), sizes };
+/**
+ * What tells a kernel from another, SHA-256 in hex: of `vmlinuz`, then `initrd`; of a UKI without its addons. And the size of
+ * all its files, in bytes.
+ */
+export function measureKernel(source: KernelSource): { digest: string; size: number } {
+  if (source.kind === "linux") return measure([source.vmlinuz, source.initrd]);
+  const { digest, size } = measure([source.uki]);
+  return { digest, size: size + measure(source.addons.values()).size };
 }
 
 /**
  * Writes a kernel as the one of `artifact`, replacing what is there, and makes it durable. `digest` is what
  * `measureKernel` says: what is read back must have it, or it is an error and the old one stays.
  *
- * Order: both files in a directory of another name, each durable; read back; the name; what had it goes.
+ * Order: a UKI's addons; the kernel. Each is whole and durable under another name before it gets its own.
  */
 export function writeKernel(
   linux: Linux,
@@ -160,68 +189,90 @@ export function writeKernel(
   source: KernelSource,
   digest: string,
 ): void {
-  const name = artifactName(artifact);
-  makeDirectories(linux, place.directory, place.kernels, DIRECTORY_MODE);
-  withDirectory(linux, place.directory, place.kernels, (parent) => {
-    discardUnfinished(linux, parent);
-    const temporary = temporaryName(linux, parent, name);
-    try {
-      linux.mkdirat(parent, temporary, DIRECTORY_MODE);
-      withDirectory(linux, parent, temporary, (directory) => {
-        for (const file of KERNEL_FILES)
-          createFile(linux, directory, file, source[file](), FILE_MODE);
-        linux.fsync(directory);
-        const written = digestFiles(linux, directory);
-        if (written !== digest) {
-          throw new Error(`read back, it has the digest ${written}; expected ${digest}`);
-        }
-      });
-      exchangeOrRename(linux, parent, temporary, name);
-      settleNames(linux, parent);
-      discard(linux, parent, temporary, name);
-    } catch (error) {
-      const path = `${place.path}/${place.kernels}/${name}`.replace("/./", "/");
-      try {
-        removeTree(linux, parent, temporary);
-      } catch {
-        // the first error is the one to tell
+  const name = nameOf(source, artifact);
+  const path = parentOf(place, name);
+  try {
+    makeDirectories(linux, place.directory, path, DIRECTORY_MODE);
+    withDirectory(linux, place.directory, path, (parent) => {
+      discardUnfinished(linux, parent);
+      if (source.kind === "linux") {
+        const files = new Map(KERNEL_FILES.map((file) => [file, source[file]]));
+        putInPlace(linux, parent, name, files, digest);
+        return;
       }
-      throw new Error(`kernel ${path}`, { cause: error });
-    }
-  });
+      writeAddons(linux, parent, addonsName(name), source.addons);
+      putInPlace(linux, parent, name, source.uki, digest);
+    });
+  } catch (error) {
+    throw new Error(`kernel ${`${place.path}/${path}/${name}`.replace("/./", "/")}`, {
+      cause: error,
+    });
+  }
 }
 
-/** Gives `from` the name `to`; what had it is called `from` then. */
-function exchangeOrRename(linux: Linux, directory: Fd, from: string, to: string): void {
-  const flags = exists(linux, directory, to) ? RENAME_EXCHANGE : 0;
-  linux.renameat2(directory, from, directory, to, flags);
+function writeAddons(
+  linux: Linux,
+  parent: Fd,
+  name: string,
+  addons: ReadonlyMap<string, Content>,
+): void {
+  if (addons.size === 0) discard(linux, parent, name);
+  else putInPlace(linux, parent, name, addons, measure(addons.values()).digest);
 }
 
-/** Removes a kernel's directory; false if there is none, or it has to stay (see `discard`). */
+/**
+ * Removes a kernel; false if there is none, or it has to stay (see `discard`).
+ *
+ * Order: the kernel; a UKI's addons.
+ */
 export function removeKernel(linux: Linux, place: BootPlace, name: string): boolean {
-  if (artifactOf(name) === undefined) throw new Error(`${name} is not a kernel's directory`);
-  return (
-    ifThere(() =>
-      withDirectory(linux, place.directory, place.kernels, (parent) =>
-        discard(linux, parent, name),
-      ),
-    ) ?? false
-  );
+  if (artifactOf(name) === undefined) throw new Error(`${name} is no name of a kernel`);
+  const [removed = false] = within(linux, place, parentOf(place, name), (parent) => {
+    const parts = isUkiName(name) ? [name, addonsName(name)] : [name];
+    return [parts.map((part) => discard(linux, parent, part)).includes(true)];
+  });
+  return removed;
 }
 
 /** Removes what writes that did not come to their end have left. */
 export function removeUnfinishedKernels(linux: Linux, place: BootPlace): void {
-  ifThere(() =>
-    withDirectory(linux, place.directory, place.kernels, (parent) =>
-      discardUnfinished(linux, parent),
-    ),
-  );
+  for (const path of [place.kernels, place.ukis]) {
+    if (path === undefined) continue;
+    within(linux, place, path, (parent) => {
+      discardUnfinished(linux, parent);
+      return [];
+    });
+  }
 }
 
 function discardUnfinished(linux: Linux, parent: Fd): void {
-  for (const name of temporaryNames(linux, parent, (one) => artifactOf(one) !== undefined)) {
-    discard(linux, parent, name);
-  }
+  discardUnplaced(
+    linux,
+    parent,
+    (name) => artifactOf(isAddonsName(name) ? ukiOfAddons(name) : name) !== undefined,
+  );
+}
+
+/** What a directory of the place gives; nothing if there is none. */
+function within<T>(
+  linux: Linux,
+  { directory }: BootPlace,
+  path: string,
+  action: (parent: Fd) => readonly T[],
+): readonly T[] {
+  return ifThere(() => withDirectory(linux, directory, path, action)) ?? [];
+}
+
+function addonsName(uki: string): string {
+  return uki + ADDONS_SUFFIX;
+}
+
+function isAddonsName(name: string): boolean {
+  return name.endsWith(ADDONS_SUFFIX);
+}
+
+function ukiOfAddons(name: string): string {
+  return name.slice(0, -ADDONS_SUFFIX.length);
 }
 
 /** Whether a file is not there or has nothing in it, as after a repair of a FAT file system. */

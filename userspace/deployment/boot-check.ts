@@ -3,27 +3,23 @@ import { fromBytes } from "../../src/formats/bytestring.ts";
 import type { Tree } from "../../src/formats/tree.ts";
 import { HintedError } from "../../src/linux/hint.ts";
 import { type BootFacts, checkBoot, type Finding } from "../../src/model/boot-checks.ts";
-import { findFile, findKernels, type RegularContent } from "../../src/model/boot-resources.ts";
+import { findFile } from "../../src/model/boot-resources.ts";
 import type { InitramfsContent } from "../../src/model/initramfs-content.ts";
 import { readInitramfs } from "../initramfs.ts";
 import type { Repository } from "../repository/repository.ts";
-import { contentChunks, contentSize, readContent } from "./image-content.ts";
+import { readContent } from "./image-content.ts";
+import type { BootableKernel } from "./image-facts.ts";
 
 const MAX_INITRAMFS = 2 ** 29;
 const MAX_TEXT = 1 << 24;
 
-/**
- * What speaks against booting a tree so, as `checkBoot` finds it. Nothing for a tree without a kernel and its initramfs, which
- * cannot be staged at all.
- */
+/** What speaks against booting a tree so, as `checkBoot` finds it. */
 export function checkBootable(
   repository: Repository,
   tree: Tree,
+  { release, initramfs }: Pick<BootableKernel, "release" | "initramfs">,
   how: Pick<BootFacts, "verity" | "cmdline" | "rootFileSystem">,
 ): Finding[] {
-  const [kernel] = findKernels(tree);
-  if (kernel?.initramfs === undefined) return [];
-  const { release, initramfs } = kernel;
   const text = (name: string) => {
     const content = findFile(tree, ["usr", "lib", "modules", release, name]);
     if (content === undefined) return undefined;
@@ -35,18 +31,17 @@ export function checkBootable(
   };
   return checkBoot({
     kernel: { release, builtin: text("modules.builtin"), config: text("config") },
-    initramfs: contentOf(repository, initramfs),
+    initramfs: contentOf(initramfs),
     ...how,
   });
 }
 
-function contentOf(repository: Repository, initramfs: RegularContent): InitramfsContent | Error {
-  const size = contentSize(initramfs);
+function contentOf({ size, chunks }: BootableKernel["initramfs"]): InitramfsContent | Error {
   if (size > MAX_INITRAMFS) return new Error(`${size} bytes, expected at most ${MAX_INITRAMFS}`);
   const data = new Uint8Array(size);
   let have = 0;
   // what is not what its digest stands for is an error of the repository, not of the initramfs
-  for (const chunk of contentChunks(repository, initramfs)) {
+  for (const chunk of chunks()) {
     if (have + chunk.length > size) throw new Error(`the initramfs has more than ${size} bytes`);
     data.set(chunk, have);
     have += chunk.length;

@@ -79,7 +79,7 @@ export function diffImages(repository: Repository, before: Side, after: Side): I
   const [was, is] = [packages(before), packages(after)];
   const kernels = ({ tree }: Side) => [
     ...findKernels(tree).map(({ release }) => release),
-    ...findUkis(tree),
+    ...findUkis(tree).map(({ path }) => path),
   ];
   const kargs = ({ tree, architecture }: Side) => kargsOf(repository, tree, architecture);
   return {

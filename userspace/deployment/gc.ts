@@ -41,7 +41,7 @@ export function collectionSteps(garbage: BootGarbage): GarbageStep[] {
   return [
     ...(garbage.record ? [{ do: "remove-record" } as const] : []),
     ...(garbage.stagedMenu ? [{ do: "remove-staged-menu" } as const] : []),
-    ...legacy.map((kernel) => ({ do: "rename-kernel", kernel }) as const),
+    ...legacy.map((name) => ({ do: "rename-kernel", kernel: artifactOf(name) ?? name }) as const),
     ...artifacts.map(
       (name) => ({ do: "remove-kernel", kernel: artifactOf(name) ?? name }) as const,
     ),

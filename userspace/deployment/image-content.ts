@@ -1,4 +1,5 @@
 /** Content of an image's files, read from the repository. What is not what the image's digest stands for is an error. */
+import { type ByteSource, lengthOf, sourceOf } from "../../src/formats/byte-source.ts";
 import { toHex } from "../../src/formats/digest.ts";
 import type { RegularContent } from "../../src/model/boot-resources.ts";
 import type { Repository } from "../repository/repository.ts";
@@ -59,4 +60,28 @@ export function* contentChunks(
   if (found !== wanted) {
     throw new Error(`object ${wanted} is damaged: its fs-verity digest is ${found}`);
   }
+}
+
+/** A file of which only parts are read. Whether they are what the image's digest stands for is not checked. */
+export function contentSource(repository: Repository, content: RegularContent): ByteSource {
+  if (content.type === "inline") return sourceOf(content.data);
+  const { size } = content;
+  if (content.type === "sparse") return { size, read: (range) => new Uint8Array(lengthOf(range)) };
+  const { linux } = repository.files.platform;
+  return {
+    size,
+    read(range) {
+      const buffer = new Uint8Array(lengthOf(range));
+      const fd = repository.openObject(content.digest);
+      try {
+        let have = 0;
+        for (let n = 1; n > 0 && have < buffer.length; have += n) {
+          n = linux.read(fd, buffer.subarray(have), range.start + have);
+        }
+        return buffer.subarray(0, have);
+      } finally {
+        linux.close(fd);
+      }
+    },
+  };
 }

@@ -1,5 +1,7 @@
 /** What a deployment takes from its image. */
+import { type ByteRange, readPieces } from "../../src/formats/byte-source.ts";
 import { display, fromBytes, toText } from "../../src/formats/bytestring.ts";
+import type { ComposefsArgument } from "../../src/formats/cmdline.ts";
 import { readErofs } from "../../src/formats/erofs/index.ts";
 import {
   isKargsFile,
@@ -9,12 +11,23 @@ import {
   parseKargsToml,
 } from "../../src/formats/kargs-toml.ts";
 import { type OsLabel, osLabel, parseOsRelease } from "../../src/formats/os-release.ts";
+import { readPe } from "../../src/formats/pe.ts";
 import type { Tree } from "../../src/formats/tree.ts";
+import {
+  bootDigestRanges,
+  readUki,
+  sectionOf,
+  ukiCmdline,
+  ukiComposefs,
+  ukiOsRelease,
+  ukiRelease,
+} from "../../src/formats/uki.ts";
 import { HintedError } from "../../src/linux/hint.ts";
 import { filesOf, findFile, findKernels, findUkis } from "../../src/model/boot-resources.ts";
+import { measure } from "../bootloader/aside.ts";
 import { type KernelSource, measureKernel } from "../bootloader/kernels.ts";
 import type { Repository } from "../repository/repository.ts";
-import { contentChunks, readContent } from "./image-content.ts";
+import { contentChunks, contentSize, contentSource, readContent } from "./image-content.ts";
 
 const MAX_IMAGE = 2 ** 30;
 const MAX_TEXT = 1 << 20;
@@ -48,33 +61,48 @@ export function kargsOf(repository: Repository, tree: Tree, architecture: string
   return [...kargsOfFiles(new Map(files), kargsArchitecture(architecture))];
 }
 
-/** An image's kernel with its initramfs. */
+/** What an image boots with: a kernel with its initramfs, or both in one file. */
 export interface BootableKernel {
   readonly release: string;
   readonly source: KernelSource;
-  /** SHA-256 of both, in hex. */
+  /** What tells it from others, SHA-256 in hex (see `measureKernel`). */
   readonly digest: string;
-  /** In bytes, of both. */
+  /** In bytes, of all files. */
   readonly size: number;
+  /** What bootc tells it by: SHA-256, in hex, of the kernel and the initramfs. */
+  readonly bootDigest: string;
+  /** The initramfs, for whoever looks into it: its size in bytes, and its content. */
+  readonly initramfs: { readonly size: number; readonly chunks: () => Iterable<Uint8Array> };
+  /** Absent: it is no unified kernel image. */
+  readonly unified?: UnifiedKernel;
+}
+
+/** What only a unified kernel image says. */
+export interface UnifiedKernel {
+  /** In the container image, for people. */
+  readonly path: string;
+  readonly cmdline: string;
+  /** What it boots, by its command line. */
+  readonly images: readonly ComposefsArgument[];
+  /** Absent: it does not say what it is called. */
+  readonly label: OsLabel | undefined;
 }
 
 /**
- * The kernel that an image boots with: the first one. An image that has none, or none with an initramfs, is an error that
- * says what is missing.
+ * What a container image boots with: its first unified kernel image, else its first kernel. `tree` has its `/boot`. An image
+ * that has none, or none with an initramfs, is an error that says what is missing.
  */
 export function kernelOf(repository: Repository, tree: Tree): BootableKernel {
+  return findUkis(tree).length > 0 ? ukiOf(repository, tree) : linuxOf(repository, tree);
+}
+
+/** The same, of kernels with an initramfs of their own. */
+export function linuxOf(repository: Repository, tree: Tree): BootableKernel {
   const [kernel] = findKernels(tree);
   if (kernel === undefined) {
-    const [uki] = findUkis(tree);
-    if (uki !== undefined) {
-      throw new HintedError(
-        `its only kernel is the unified kernel image ${uki}`,
-        "cfsboot stages kernels of /usr/lib/modules/VERSION/vmlinuz",
-      );
-    }
     throw new HintedError(
       "it has no kernel",
-      "a bootable image has /usr/lib/modules/VERSION/vmlinuz and initramfs.img",
+      "a bootable image has /usr/lib/modules/VERSION/vmlinuz and initramfs.img, or a unified kernel image in /boot/EFI/Linux",
     );
   }
   const { release, vmlinuz, initramfs } = kernel;
@@ -84,12 +112,51 @@ export function kernelOf(repository: Repository, tree: Tree): BootableKernel {
       "dracut makes it when the image is built, with the module 51cfsboot",
     );
   }
+  const chunks = () => contentChunks(repository, initramfs);
   const source: KernelSource = {
-    vmlinuz: () => contentChunks(repository, vmlinuz),
-    initrd: () => contentChunks(repository, initramfs),
+    ...{ kind: "linux", vmlinuz: () => contentChunks(repository, vmlinuz), initrd: chunks },
   };
-  const { digest, sizes } = measureKernel(source);
-  return { release, source, digest, size: sizes.vmlinuz + sizes.initrd };
+  const measured = measureKernel(source);
+  const bootDigest = measured.digest;
+  const content = { size: contentSize(initramfs), chunks };
+  return { release, source, ...measured, bootDigest, initramfs: content };
+}
+
+/** The same, of unified kernel images. */
+export function ukiOf(repository: Repository, tree: Tree): BootableKernel {
+  const [uki] = findUkis(tree);
+  if (uki === undefined) throw new Error("it has no unified kernel image");
+  const { path, content } = uki;
+  const source: KernelSource = {
+    ...{ kind: "uki", uki: () => contentChunks(repository, content), addons: new Map() },
+  };
+  // which also checks that the content is what the image's digest stands for
+  const measured = measureKernel(source);
+  try {
+    const bytes = contentSource(repository, content);
+    const uki = readUki(readPe(bytes));
+    if (uki.kind !== "uki") throw new Error("an addon, not a unified kernel image");
+    const [profile] = uki.profiles;
+    const pieces = (ranges: readonly ByteRange[]) => () => readPieces(bytes, ranges);
+    const initrd = sectionOf(profile, ".initrd")?.content ?? { start: 0, end: 0 };
+    const digested = bootDigestRanges(uki, { deviceTree: true });
+    const release = ukiOsRelease(uki, profile);
+    return {
+      release: ukiRelease(uki, profile) ?? "unknown",
+      source,
+      ...measured,
+      bootDigest: measure([pieces(digested)]).digest,
+      initramfs: { size: initrd.end - initrd.start, chunks: pieces([initrd]) },
+      unified: {
+        path,
+        cmdline: ukiCmdline(uki, profile) ?? "",
+        images: ukiComposefs(uki, profile),
+        label: release && osLabel(release),
+      },
+    };
+  } catch (error) {
+    throw new Error(`unified kernel image ${path}`, { cause: error });
+  }
 }
 
 function textOf(

@@ -1,6 +1,6 @@
 /** Machines with several boot partitions, one on each disk: what the first one has, all are to have. */
 import { serializeBlsEntry } from "../../src/formats/bls-entry.ts";
-import { artifactName } from "../../src/model/menu-entry.ts";
+import { artifactOf } from "../../src/model/menu-entry.ts";
 import { ENTRIES } from "../bootloader/boot-place.ts";
 import { replaceEntries } from "../bootloader/entries.ts";
 import { kernelAt, measureKernel, writeKernel } from "../bootloader/kernels.ts";
@@ -40,10 +40,10 @@ export function bringInStep(host: Host): void {
     name: fileName,
     bytes: serializeBlsEntry(bls),
   }));
-  for (const { place, artifacts } of differences(sights)) {
-    for (const artifact of artifacts) {
-      const source = kernelAt(linux, places[0], artifactName(artifact));
-      writeKernel(linux, place, artifact, source, measureKernel(source).digest);
+  for (const { place, kernels } of differences(sights)) {
+    for (const name of kernels) {
+      const source = kernelAt(linux, places[0], name);
+      writeKernel(linux, place, artifactOf(name)!, source, measureKernel(source).digest);
     }
     replaceEntries(linux, place, ENTRIES, files);
   }

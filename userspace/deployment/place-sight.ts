@@ -2,17 +2,17 @@
 import { serializeBlsEntry } from "../../src/formats/bls-entry.ts";
 import { compareGrub, compareSystemdBoot } from "../../src/model/boot-menu-order.ts";
 import type { Loader } from "../../src/model/loader.ts";
-import { artifactName, type MenuEntry } from "../../src/model/menu-entry.ts";
+import { type MenuEntry, withPrefix } from "../../src/model/menu-entry.ts";
 import { type BootPlace, ENTRIES } from "../bootloader/boot-place.ts";
 import { type Menu, readMenu } from "../bootloader/entries.ts";
-import { type KernelDirectory, listKernels } from "../bootloader/kernels.ts";
+import { listKernels, type StoredKernel } from "../bootloader/kernels.ts";
 import type { Host } from "./host.ts";
 
 export interface PlaceSight {
   readonly place: BootPlace;
   /** The live menu; its own entries are in the order in which the boot loader shows them. */
   readonly menu: Menu;
-  readonly kernels: readonly KernelDirectory[];
+  readonly kernels: readonly StoredKernel[];
 }
 
 /** All places, in their order. */
@@ -70,8 +70,8 @@ function hasKernel({ kernels }: PlaceSight, directory: string): boolean {
 /** A place that differs from the first one. */
 export interface Difference {
   readonly place: BootPlace;
-  /** Artifacts that it lacks of the first one's menu. */
-  readonly artifacts: readonly string[];
+  /** Names of the kernels that it lacks of the first one's menu. */
+  readonly kernels: readonly string[];
 }
 
 /** Places whose menu is not that of the first one to the letter, or that lack a kernel of it which the first one has. */
@@ -79,14 +79,14 @@ export function differences([first, ...others]: PlaceSights): Difference[] {
   const text = textOf(first.menu);
   return others.flatMap((sight) => {
     const missing = first.menu.own.filter(
-      ({ artifact, directory }) =>
-        directory === artifactName(artifact) &&
+      ({ directory }) =>
+        directory === withPrefix(directory) &&
         hasKernel(first, directory) &&
         !hasKernel(sight, directory),
     );
     if (missing.length === 0 && textOf(sight.menu) === text) return [];
-    const artifacts = [...new Set(missing.map(({ artifact }) => artifact))];
-    return [{ place: sight.place, artifacts }];
+    const kernels = [...new Set(missing.map(({ directory }) => directory))];
+    return [{ place: sight.place, kernels }];
   });
 }
 

@@ -15,18 +15,20 @@ import {
   type Observation,
   understand,
 } from "../../src/model/deployments.ts";
-import { withPrefix } from "../../src/model/legacy-kernels.ts";
-import { artifactName, distinct, type MenuEntry, ownEntry } from "../../src/model/menu-entry.ts";
+import { renamed } from "../../src/model/legacy-kernels.ts";
+import { distinct, type MenuEntry, ownEntry, withPrefix } from "../../src/model/menu-entry.ts";
 import { entryNames } from "../../src/model/menu-plan.ts";
-import { isUsable, lostEntries } from "../../src/model/menu-repair.ts";
+import { lostEntries } from "../../src/model/menu-repair.ts";
 import { megabytes } from "../../src/model/size-text.ts";
 import type { MenuStep } from "../../src/model/steps.ts";
-import type { BootPlace } from "../bootloader/boot-place.ts";
-import { writeKernel } from "../bootloader/kernels.ts";
+import { type BootPlace, startLines } from "../bootloader/boot-place.ts";
+import { nameOf, writeKernel } from "../bootloader/kernels.ts";
+import { openImage } from "../oci/image.ts";
 import type { Repository } from "../repository/repository.ts";
 import { changeMenu } from "./change.ts";
+import { containerTree } from "./container-tree.ts";
 import type { Host } from "./host.ts";
-import { type BootableKernel, kernelOf, labelOf, readImageTree } from "./image-facts.ts";
+import { type BootableKernel, labelOf, linuxOf, readImageTree, ukiOf } from "./image-facts.ts";
 import { optionsAgain } from "./lost-options.ts";
 import type { Sight } from "./observe.ts";
 import { readUpdateRecord } from "./outcome.ts";
@@ -50,8 +52,7 @@ export function findLosses(host: Host, { seen, places }: Sight): Losses {
   return {
     entries: lostEntries(seen, new Set(unfinished)),
     kernels: there.filter(
-      ({ id, entry }) =>
-        seen.images.has(id) && isUsable(entry) && lackKernel(places, entry.directory).length > 0,
+      ({ id, entry }) => seen.images.has(id) && lackKernel(places, entry.directory).length > 0,
     ),
     behind: lackEntries(places),
   };
@@ -125,17 +126,18 @@ export function planRepair(
   const kernels = new Map<string, LostKernel>();
   for (const { id, entry } of new Set([...before, ...machine.deployments])) {
     const { artifact, directory } = entry;
-    if (!isUsable(entry) || !seen.images.has(id) || kernels.has(artifact)) continue;
+    const name = withPrefix(directory);
+    if (!seen.images.has(id) || kernels.has(name)) continue;
     if (lackKernel(sight.places, directory).length === 0) continue;
     attempt(id, () => {
-      const places = lackKernel(sight.places, artifactName(artifact));
-      const kernel = kernelOf(repository, readImageTree(repository, id));
+      const places = lackKernel(sight.places, name);
+      const kernel = kernelAgain(repository, seen, id, entry.bootType);
       takeRoom(room, places, kernel.size);
-      kernels.set(artifact, { artifact, kernel, places });
+      kernels.set(name, { artifact, kernel, places });
     });
   }
   const written = new Set(kernels.keys());
-  const named = menu.map((entry) => withPrefix(entry, written));
+  const named = menu.map((entry) => renamed(entry, (name) => written.has(name)));
   return {
     kernels: [...kernels.values()],
     entries,
@@ -147,27 +149,41 @@ export function planRepair(
     seen: {
       ...whole,
       menu: named,
-      artifacts: new Map([
-        ...seen.artifacts,
-        ...[...written].map((artifact) => [artifactName(artifact), true] as const),
-      ]),
+      artifacts: new Map([...seen.artifacts, ...[...written].map((name) => [name, true] as const)]),
     },
     wasEmpty: seen.menu.length === 0 && entries.length > 0,
   };
 }
 
+/** What a deployment boots with. A unified kernel image is in the container image alone, which the origin names. */
+function kernelAgain(
+  repository: Repository,
+  seen: Observation,
+  id: string,
+  bootType: MenuEntry["bootType"],
+): BootableKernel {
+  if (bootType === "bls") return linuxOf(repository, readImageTree(repository, id));
+  const manifest = originOf(seen, id)?.manifestDigest;
+  if (manifest === undefined) throw new Error("its origin does not say from which image it is");
+  return ukiOf(repository, containerTree(repository, openImage(repository, `@${manifest}`)));
+}
+
+function originOf({ states }: Observation, id: string) {
+  return states.find((state) => state.id === id)?.origin;
+}
+
 /** The entry of a deployment that has none. */
 function entryAgain(host: Host, repository: Repository, seen: Observation, id: string): MenuEntry {
   const tree = readImageTree(repository, id);
-  const { artifact } = placesFor(host, id, kernelOf(repository, tree));
-  const { title = id, version = id, osId } = labelOf(repository, tree);
-  const directory = `${host.places[0].prefix}${artifactName(artifact)}`;
+  const kernel = kernelAgain(repository, seen, id, originOf(seen, id)?.bootType ?? "bls");
+  const { source, unified } = kernel;
+  const { artifact } = placesFor(host, id, kernel);
+  const { title = id, version = id, osId } = unified?.label ?? labelOf(repository, tree);
   const bls = newBlsEntry({
     title,
     version,
-    kernel: { key: "linux", path: `${directory}/vmlinuz` },
-    initrds: [`${directory}/initrd`],
-    options: optionsAgain(host, repository, seen, id, tree),
+    ...startLines(host.places[0], nameOf(source, artifact)),
+    ...(unified === undefined && { options: optionsAgain(host, repository, seen, id, tree) }),
   });
   const [{ fileName, sortKey }] = entryNames(1, osId, version) as [
     ReturnType<typeof entryNames>[0],

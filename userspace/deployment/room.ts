@@ -11,7 +11,9 @@ import { changeMenu } from "./change.ts";
 import type { Host } from "./host.ts";
 import type { StagePlan } from "./stage.ts";
 
-type NewKernel = Pick<StagePlan, "kernel" | "artifact" | "missing">;
+interface NewKernel extends Pick<StagePlan, "artifact" | "missing"> {
+  readonly kernel: Pick<StagePlan["kernel"], "size">;
+}
 
 /** The deployments that must go so that the boot partitions have room for a kernel, as `planRoom` decides. */
 export function planBootRoom(

@@ -32,25 +32,40 @@ import { seeThrough } from "../../src/model/etc/see-through.ts";
 import type { EtcDirectory, FoundDirectory } from "../../src/model/etc/tree.ts";
 import { composefsArgument, nextOptions } from "../../src/model/kargs.ts";
 import { countsBoots } from "../../src/model/loader.ts";
-import { artifactName } from "../../src/model/menu-entry.ts";
+import { ukiName } from "../../src/model/menu-entry.ts";
 import { menuFiles } from "../../src/model/menu-files.ts";
 import { type MenuPlan, planNew } from "../../src/model/menu-plan.ts";
+import { entryOptions } from "../../src/model/menu-repair.ts";
 import type { Tree } from "../../src/model/tree.ts";
-import { type BootPlace, ENTRIES, STAGED_ENTRIES } from "../bootloader/boot-place.ts";
+import { type BootPlace, ENTRIES, STAGED_ENTRIES, startLines } from "../bootloader/boot-place.ts";
 import { removeStagedEntries, replaceEntries } from "../bootloader/entries.ts";
 import { removeUnfinishedGrubEnv } from "../bootloader/grub-counter.ts";
-import { findKernel, removeUnfinishedKernels, writeKernel } from "../bootloader/kernels.ts";
+import {
+  findKernel,
+  holdsKernel,
+  nameOf,
+  removeUnfinishedKernels,
+  writeKernel,
+} from "../bootloader/kernels.ts";
 import { digestBytes } from "../hash.ts";
 import { commitImages, imageTree } from "../oci/commit.ts";
 import { type StoredImage, tagImage } from "../oci/image.ts";
 import type { PullResult } from "../oci/pull.ts";
 import type { Repository } from "../repository/repository.ts";
 import { checkBootable, requireBootable } from "./boot-check.ts";
+import { containerTree } from "./container-tree.ts";
 import { buildEtc } from "./etc/build.ts";
 import { removeEtc } from "./etc/remove.ts";
 import { DEPLOY, type Host, SHARED_VAR } from "./host.ts";
 import { imageEtc } from "./image-etc.ts";
-import { type BootableKernel, kargsOf, kernelOf, labelOf, readImageTree } from "./image-facts.ts";
+import {
+  type BootableKernel,
+  kargsOf,
+  kernelOf,
+  labelOf,
+  readImageTree,
+  type UnifiedKernel,
+} from "./image-facts.ts";
 import { writeUpdateRecord } from "./outcome.ts";
 import { removeStagedRecord, writeStagedRecord } from "./staged.ts";
 import { originName, removeUnfinishedStates } from "./state.ts";
@@ -152,28 +167,26 @@ export function planStage(
       "cfsboot status names the entry; without it the image can be staged",
     );
   }
-  const kernel = kernelOf(repository, tree);
-  // a repository that was sealed while the machine runs is good for what is booted next
-  const insecure = repository.insecure && host.running?.insecure !== false;
-  const label = labelOf(repository, tree);
+  const kernel = kernelOf(repository, containerTree(repository, image));
+  const { unified } = kernel;
+  const insecure = unified === undefined ? mayBeInsecure(host, repository) : boots(unified, id);
+  const label = unified?.label ?? labelOf(repository, tree);
   const architecture = image.config.document?.architecture ?? "";
   const { booted } = machine;
   const present = booted && readImageTree(repository, booted.id);
   const before = present === undefined ? [] : kargsOf(repository, present, architecture);
-  const options = nextOptions(
-    booted?.entry.bls.options ?? request.options ?? "",
-    before,
-    kargsOf(repository, tree, architecture),
-    composefsArgument(id, insecure),
-  );
-  const findings = checkBootable(repository, tree, {
+  const after = kargsOf(repository, tree, architecture);
+  const options =
+    unified?.cmdline ??
+    nextOptions(optionsOf(host, machine, request), before, after, composefsArgument(id, insecure));
+  const findings = checkBootable(repository, tree, kernel, {
     ...{ verity: !insecure, cmdline: options, rootFileSystem: request.rootFileSystem },
   });
   if (request.force !== true) requireBootable(findings, request.force === false);
   const origin = newOrigin({
     image: request.reference,
-    bootType: "bls",
-    bootDigest: kernel.digest,
+    bootType: unified === undefined ? "bls" : "uki",
+    bootDigest: kernel.bootDigest,
     manifestDigest: manifestOf(image),
   });
   const local = booted?.state?.origin?.kargs;
@@ -193,12 +206,40 @@ export function planStage(
   };
 }
 
+/** A repository that was sealed while the machine runs is good for what is booted next. */
+function mayBeInsecure({ running }: Host, repository: Repository): boolean {
+  return repository.insecure && running?.insecure !== false;
+}
+
+/** Whether a unified kernel image boots this image without fs-verity, too. Throws if it boots another one. */
+function boots({ path, images }: UnifiedKernel, id: string): boolean {
+  const found = images.find(({ digest }) => digest === id);
+  if (found !== undefined) return found.insecure;
+  const texts = images.map(({ text }) => text).join(" ") || "no composefs=";
+  throw new HintedError(
+    `the unified kernel image ${path} has ${texts} on its command line; the image is ${id}`,
+    "cfsboot image digest --bootable tells what belongs there; what is put into /boot afterwards does not change it",
+  );
+}
+
+/** What there is to start from for the arguments of a kernel. */
+function optionsOf({ cmdline }: Host, { booted }: Machine, { options }: StageRequest): string {
+  if (booted === undefined) return options ?? "";
+  if (booted.entry.bootType === "uki") return entryOptions(cmdline ?? "");
+  return booted.entry.bls.options ?? "";
+}
+
 /** What a kernel is kept under, and the places that have not got it. */
 export function placesFor(
   { linux, places }: Host,
   id: string,
-  { digest }: BootableKernel,
+  { digest, unified }: BootableKernel,
 ): Pick<StagePlan, "artifact" | "missing"> {
+  if (unified !== undefined) {
+    const name = ukiName(id);
+    const missing = places.filter((place) => !holdsKernel(linux, place, name, digest));
+    return { artifact: id, missing };
+  }
   const found = places.map((place) => findKernel(linux, place, digest)?.artifact);
   const artifact = found[0] ?? id;
   return { artifact, missing: places.filter((_, i) => found[i] !== artifact) };
@@ -283,13 +324,12 @@ function writeMenu(host: Host, plan: StagePlan, path: string): void {
   const { linux } = host;
   const version = plan.label.version ?? plan.id;
   for (const place of host.places) {
-    const directory = `${place.prefix}${artifactName(plan.artifact)}`;
+    const { kernel, artifact, label, options } = plan;
     const bls = newBlsEntry({
-      title: plan.label.title ?? plan.id,
+      title: label.title ?? plan.id,
       version,
-      kernel: { key: "linux", path: `${directory}/vmlinuz` },
-      initrds: [`${directory}/initrd`],
-      options: plan.options,
+      ...startLines(place, nameOf(kernel.source, artifact)),
+      ...(kernel.unified === undefined && { options }),
     });
     const names = { osId: plan.label.osId, version };
     const files = menuFiles(plan.menu.menu, names, { bls, tries: plan.tries });
