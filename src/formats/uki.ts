@@ -70,13 +70,15 @@ export function readUki(image: PeImage): Uki {
     const { offset } = image.sections[tooMany]!;
     throw peError(offset, `another profile; expected at most ${MAX_PROFILES}`);
   }
-  const base = collect(image.sections.slice(0, starts[0]));
+  const base = withoutEmpty(collect(image.sections.slice(0, starts[0])));
   const profile = (number: number): UkiProfile => {
     const own = collect(image.sections.slice(starts[number], starts[number + 1]));
-    return { number, sections: withoutEmpty(new Map([...base, ...own])) };
+    // also an empty section hides the one of the base
+    const others = [...base].filter(([name]) => !own.has(name));
+    return { number, sections: new Map([...others, ...withoutEmpty(own)]) };
   };
+  const first = starts.length > 0 ? profile(0) : { number: 0, sections: base };
   const others = starts.slice(1).map((_, i) => profile(i + 1));
-  const first = starts.length > 0 ? profile(0) : { number: 0, sections: withoutEmpty(base) };
   return { kind, image, profiles: [first, ...others] };
 }
 
@@ -139,28 +141,26 @@ export function bootDigestRanges(
   });
 }
 
-type Sections = Map<UkiSectionName, readonly PeSection[]>;
+type Sections = ReadonlyMap<UkiSectionName, readonly PeSection[]>;
 
 /** The sections that are known, of one profile. */
 function collect(sections: readonly PeSection[]): Sections {
-  const found: Sections = new Map();
+  const found = new Map<UkiSectionName, PeSection[]>();
   for (const section of sections) {
     const name = UKI_SECTIONS.find((one) => one === section.name);
     if (name === undefined) continue;
     const before = found.get(name);
-    if (before !== undefined && !REPEATED.includes(name)) {
-      const [first] = before;
-      throw peError(
-        section.offset,
-        `another section ${name}; expected only that at ${first!.offset}`,
-      );
+    if (before === undefined) found.set(name, [section]);
+    else if (REPEATED.includes(name)) before.push(section);
+    else {
+      const { offset } = before[0]!;
+      throw peError(section.offset, `another section ${name}; expected only that at ${offset}`);
     }
-    found.set(name, [...(before ?? []), section]);
   }
   return found;
 }
 
-/** An empty section hides the one of the base, but is none. */
+/** An empty section is none: so the stub has it. */
 function withoutEmpty(sections: Sections): Sections {
   const isFull = ({ virtualSize }: PeSection) => virtualSize > 0;
   return new Map(
