@@ -5,8 +5,19 @@
  *
  * File: header, info section, table of streams, table of objects, named references (zstd), stream (zstd).
  */
-import { type ByteString, fromBytes, fromText, toBytes, toText } from "./bytestring.ts";
+import { fromBytes, toText } from "./bytestring.ts";
 import { DIGEST_SIZE, type HashName, VERITY_ALGORITHM } from "./digest.ts";
+import { PieceReader } from "./piece-reader.ts";
+import {
+  HEADER,
+  INFO,
+  INFO_SIZE,
+  LG_BLOCK_SIZE,
+  MAGIC,
+  OLD_HEADER,
+  SPLITSTREAM_HEADER_SIZE,
+  VERSION,
+} from "./splitstream-layout.ts";
 
 /** zstd, given by whoever can do it. */
 export interface Zstd {
@@ -48,37 +59,12 @@ export interface Splitstream {
   chunks(): Generator<Chunk>;
 }
 
-const MAGIC = fromText("SplitStream");
-const VERSION = 0;
-const LG_BLOCK_SIZE = 12;
-const HEADER_SIZE = 32;
-export const SPLITSTREAM_HEADER_SIZE = HEADER_SIZE;
-const INFO_SIZE = 80;
-
-/** Offsets of the header's fields: u8 but for `flags` (u16) and the range `info`. */
-const HEADER = { magic: 0, version: 11, flags: 12, algorithm: 14, lgBlockSize: 15, info: 16 };
-
-/** The same header before its layout was fixed (composefs-rs up to 0.3). */
-const OLD_HEADER = { info: 0, flags: 16, magic: 18, version: 29, algorithm: 30, lgBlockSize: 31 };
-
-/** Offsets inside the info section. A range is u64 start, u64 end (exclusive), both offsets in the file. */
-const INFO = {
-  streamRefs: 0,
-  objectRefs: 16,
-  stream: 32,
-  namedRefs: 48,
-  contentType: 64,
-  size: 72,
-};
-
 /** Those streams are zstd from their first byte on. */
 const ZSTD_MAGIC = 0xfd2fb528;
 const MAX_NAMED_REFS = 16 << 20;
 const MAX_STREAM = 2 ** 30;
 /** Inline chunks of up to so many bytes are put together. */
 const MAX_GATHERED = 1 << 20;
-/** About so much of a stream is compressed at once, to a frame: what is not compressed yet takes memory. In bytes. */
-const FRAME = 1 << 22;
 
 interface Range {
   readonly start: number;
@@ -90,9 +76,9 @@ interface Range {
  * Errors name an offset: of the file, or of the decompressed section that they name.
  */
 export function parseSplitstream(bytes: Uint8Array, hash: HashName, zstd: Zstd): Splitstream {
-  if (bytes.length < HEADER_SIZE) {
+  if (bytes.length < SPLITSTREAM_HEADER_SIZE) {
     throw new Error(
-      `not a splitstream: ${bytes.length} bytes, a header of ${HEADER_SIZE} expected`,
+      `not a splitstream: ${bytes.length} bytes, a header of ${SPLITSTREAM_HEADER_SIZE} expected`,
     );
   }
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -156,7 +142,7 @@ export function isSplitstream(start: Uint8Array): boolean {
 /** The content type of the splitstream that begins with these bytes; `undefined` if they do not tell. */
 export function contentTypeOf(start: Uint8Array): bigint | undefined {
   const header = headerOf(start);
-  if (header === undefined || start.length < HEADER_SIZE) return undefined;
+  if (header === undefined || start.length < SPLITSTREAM_HEADER_SIZE) return undefined;
   const view = new DataView(start.buffer, start.byteOffset, start.byteLength);
   const at = view.getBigUint64(header.info, true) + BigInt(INFO.contentType);
   return at + 8n <= BigInt(start.length) ? view.getBigUint64(Number(at), true) : undefined;
@@ -268,208 +254,5 @@ function* parseChunks(
       }
       yield { type: "inline", data };
     }
-  }
-}
-
-const NOTHING = new Uint8Array(0);
-
-/** Reads on through pieces, which may be cut anywhere. */
-class PieceReader {
-  /** How much was read. */
-  offset = 0;
-  readonly #pieces: Iterator<Uint8Array>;
-  #piece: Uint8Array = NOTHING;
-  #at = 0;
-
-  constructor(pieces: Iterable<Uint8Array>) {
-    this.#pieces = pieces[Symbol.iterator]();
-  }
-
-  /** At most `length` bytes, none only at the end: a view of what is at hand. */
-  some(length: number): Uint8Array {
-    while (this.#at === this.#piece.length) {
-      const { value, done } = this.#pieces.next();
-      if (done === true) return NOTHING;
-      this.#piece = value;
-      this.#at = 0;
-    }
-    const data = this.#piece.subarray(this.#at, this.#at + length);
-    this.#at += data.length;
-    this.offset += data.length;
-    return data;
-  }
-
-  /** `length` bytes, fewer only at the end. They are copied if they are in several pieces. */
-  take(length: number): Uint8Array {
-    const first = this.some(length);
-    if (first.length === length) return first;
-    const parts = [first];
-    let have = first.length;
-    while (have < length) {
-      const part = this.some(length - have);
-      if (part.length === 0) break;
-      parts.push(part);
-      have += part.length;
-    }
-    const out = new Uint8Array(have);
-    let at = 0;
-    for (const part of parts) {
-      out.set(part, at);
-      at += part.length;
-    }
-    return out;
-  }
-}
-
-const NO_INLINE = -1;
-
-/** Writes a splitstream with the current header. Add pieces and names in any order, then call `finish` once. */
-export class SplitstreamWriter {
-  readonly #hash: HashName;
-  readonly #contentType: bigint;
-  readonly #zstd: Zstd;
-  readonly #objectRefs = new DigestTable();
-  readonly #streamRefs = new DigestTable();
-  readonly #names = new Map<ByteString, number>();
-  readonly #frames: Uint8Array[] = [];
-  /** The stream since the last frame. */
-  #plain = new Uint8Array(1 << 12);
-  #length = 0;
-  /** Where the header of the open inline chunk is: readers depend on adjacent inline data being one chunk. */
-  #inlineAt = NO_INLINE;
-  #size = 0;
-
-  constructor(hash: HashName, contentType: bigint, zstd: Zstd) {
-    this.#hash = hash;
-    this.#contentType = contentType;
-    this.#zstd = zstd;
-  }
-
-  /** Appends bytes of the stream. They are copied, and merged with what was inline just before. */
-  inline(data: Uint8Array): void {
-    if (data.length === 0) return;
-    if (this.#inlineAt === NO_INLINE) {
-      this.#inlineAt = this.#length;
-      this.#reserve(8);
-      this.#length += 8;
-    }
-    this.#reserve(data.length);
-    this.#plain.set(data, this.#length);
-    this.#length += data.length;
-    this.#size += data.length;
-  }
-
-  /** Appends the content of an object, which has `size` bytes. */
-  external(digest: Uint8Array, size: number): void {
-    this.#closeInline();
-    this.#reserve(8);
-    this.#i64(this.#length, this.#objectRefs.add(this.#check(digest)));
-    this.#length += 8;
-    this.#size += size;
-    if (this.#length >= FRAME) this.#endFrame();
-  }
-
-  /** Names another stream or image. A name may hold anything but NUL, and has one digest. */
-  addNamedRef(name: string, digest: Uint8Array): void {
-    if (name.includes("\0")) throw new Error("NUL in the name of a reference");
-    const key = fromText(name);
-    const index = this.#streamRefs.add(this.#check(digest));
-    if ((this.#names.get(key) ?? index) !== index) {
-      throw new Error(`two digests for the reference ${name}`);
-    }
-    this.#names.set(key, index);
-  }
-
-  /** The bytes of the splitstream. */
-  finish(): Uint8Array {
-    this.#closeInline();
-    const names = [...this.#names].sort(([a], [b]) => (a < b ? -1 : 1));
-    const records = names.map(([name, index]) => `${index}:${name}\0`).join("");
-    const namedRefs = this.#zstd.compress(toBytes(records as ByteString));
-    if (this.#length > 0 || this.#frames.length === 0) this.#endFrame();
-
-    const sections = {
-      streamRefs: [this.#streamRefs.bytes()],
-      objectRefs: [this.#objectRefs.bytes()],
-      namedRefs: [namedRefs],
-      stream: this.#frames,
-    };
-    const sizeOf = (pieces: readonly Uint8Array[]) =>
-      pieces.reduce((sum, { length }) => sum + length, 0);
-    const start = HEADER_SIZE + INFO_SIZE;
-    const total = Object.values(sections).reduce((sum, pieces) => sum + sizeOf(pieces), start);
-    const out = new Uint8Array(total);
-    const view = new DataView(out.buffer);
-    const setRange = (offset: number, from: number, to: number) => {
-      view.setBigUint64(offset, BigInt(from), true);
-      view.setBigUint64(offset + 8, BigInt(to), true);
-    };
-    out.set(toBytes(MAGIC), HEADER.magic);
-    out[HEADER.version] = VERSION;
-    out[HEADER.algorithm] = VERITY_ALGORITHM[this.#hash];
-    out[HEADER.lgBlockSize] = LG_BLOCK_SIZE;
-    setRange(HEADER.info, HEADER_SIZE, start);
-    let at = start;
-    for (const name of ["streamRefs", "objectRefs", "namedRefs", "stream"] as const) {
-      setRange(HEADER_SIZE + INFO[name], at, at + sizeOf(sections[name]));
-      for (const piece of sections[name]) {
-        out.set(piece, at);
-        at += piece.length;
-      }
-    }
-    view.setBigUint64(HEADER_SIZE + INFO.contentType, this.#contentType, true);
-    view.setBigUint64(HEADER_SIZE + INFO.size, BigInt(this.#size), true);
-    return out;
-  }
-
-  #check(digest: Uint8Array): Uint8Array {
-    const size = DIGEST_SIZE[this.#hash];
-    if (digest.length !== size) {
-      throw new Error(`digest of ${digest.length} bytes, ${size} expected`);
-    }
-    return digest;
-  }
-
-  /** Compresses what there is. No inline chunk may be open. */
-  #endFrame(): void {
-    this.#frames.push(this.#zstd.compress(this.#plain.subarray(0, this.#length)));
-    this.#length = 0;
-  }
-
-  #closeInline(): void {
-    if (this.#inlineAt === NO_INLINE) return;
-    this.#i64(this.#inlineAt, this.#inlineAt + 8 - this.#length);
-    this.#inlineAt = NO_INLINE;
-  }
-
-  #i64(offset: number, value: number): void {
-    new DataView(this.#plain.buffer).setBigInt64(offset, BigInt(value), true);
-  }
-
-  #reserve(bytes: number): void {
-    const needed = this.#length + bytes;
-    if (needed <= this.#plain.length) return;
-    const grown = new Uint8Array(Math.max(needed, 2 * this.#plain.length));
-    grown.set(this.#plain.subarray(0, this.#length));
-    this.#plain = grown;
-  }
-}
-
-/** Digests, each once, in the order of their first appearance. */
-class DigestTable {
-  readonly #index = new Map<ByteString, number>();
-
-  /** The digest's index. */
-  add(digest: Uint8Array): number {
-    const key = fromBytes(digest);
-    const known = this.#index.get(key);
-    if (known !== undefined) return known;
-    const index = this.#index.size;
-    this.#index.set(key, index);
-    return index;
-  }
-
-  bytes(): Uint8Array {
-    return toBytes([...this.#index.keys()].join("") as ByteString);
   }
 }

@@ -7,9 +7,9 @@ import {
   contentTypeOf,
   parseSplitstream,
   type Splitstream,
-  SplitstreamWriter,
   type Zstd,
 } from "../../src/formats/splitstream.ts";
+import { SplitstreamWriter } from "../../src/formats/splitstream-writer.ts";
 import { zstd } from "../../userspace/zstd.ts";
 
 const HEADER = 32;

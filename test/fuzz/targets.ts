@@ -23,12 +23,8 @@ import { isIndex, parseConfig, parseIndex, parseManifest } from "../../src/forma
 import { replaceLayers } from "../../src/formats/oci-rewrite.ts";
 import { parseRegistriesConf } from "../../src/formats/registries-conf.ts";
 import { parseSetupRootConf } from "../../src/formats/setup-root-conf.ts";
-import {
-  CONTENT_TYPES,
-  parseSplitstream,
-  SplitstreamWriter,
-  type Zstd,
-} from "../../src/formats/splitstream.ts";
+import { CONTENT_TYPES, parseSplitstream, type Zstd } from "../../src/formats/splitstream.ts";
+import { SplitstreamWriter } from "../../src/formats/splitstream-writer.ts";
 import { parseStorageConf } from "../../src/formats/storage-conf.ts";
 import { readEntries } from "../../src/formats/tar/entries.ts";
 import { BLOCK_SIZE, TAR_HEADER } from "../../src/formats/tar/header.ts";

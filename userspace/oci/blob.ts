@@ -1,5 +1,6 @@
 /** A blob on its way into the repository that is kept as it is: an artifact's layer. */
-import { CONTENT_TYPES, SplitstreamWriter } from "../../src/formats/splitstream.ts";
+import { CONTENT_TYPES } from "../../src/formats/splitstream.ts";
+import { SplitstreamWriter } from "../../src/formats/splitstream-writer.ts";
 import type { ObjectWriter, Repository } from "../repository/repository.ts";
 import { zstd } from "../zstd.ts";
 import { layerContentId, noStats } from "./layer.ts";

@@ -2,7 +2,8 @@
 import { createHash } from "node:crypto";
 import { Crc64, formatCrc64 } from "../../src/formats/crc64.ts";
 import { sameDigest, toHex } from "../../src/formats/digest.ts";
-import { CONTENT_TYPES, SplitstreamWriter } from "../../src/formats/splitstream.ts";
+import { CONTENT_TYPES } from "../../src/formats/splitstream.ts";
+import { SplitstreamWriter } from "../../src/formats/splitstream-writer.ts";
 import { TarSplitter } from "../../src/formats/tar/splitter.ts";
 import { AT_EMPTY_PATH } from "../../src/linux/constants.ts";
 import type { Fd } from "../../src/linux/linux.ts";

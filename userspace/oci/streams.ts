@@ -3,7 +3,8 @@
  * named references lead to what belongs to the image, and keep it from being collected.
  */
 import type { ErofsFormat } from "../../src/formats/meta-json.ts";
-import { CONTENT_TYPES, SplitstreamWriter } from "../../src/formats/splitstream.ts";
+import { CONTENT_TYPES } from "../../src/formats/splitstream.ts";
+import { SplitstreamWriter } from "../../src/formats/splitstream-writer.ts";
 import type { XattrMode } from "../../src/model/transform.ts";
 import { RepositoryError } from "../repository/errors.ts";
 import type { Repository } from "../repository/repository.ts";

@@ -1,7 +1,8 @@
 /** All that is in a repository, as it is: links, object files, what objects refer to. */
 import { ascii, type ByteString, toBytes } from "../../src/formats/bytestring.ts";
 import { erofsObjects } from "../../src/formats/erofs/index.ts";
-import { isSplitstream, SPLITSTREAM_HEADER_SIZE } from "../../src/formats/splitstream.ts";
+import { isSplitstream } from "../../src/formats/splitstream.ts";
+import { SPLITSTREAM_HEADER_SIZE } from "../../src/formats/splitstream-layout.ts";
 import {
   AT_SYMLINK_NOFOLLOW,
   DT_DIR,
