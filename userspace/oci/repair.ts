@@ -6,9 +6,7 @@
  * Nothing that is damaged is removed: an object takes its place when it is complete. So an interrupted repair has repaired
  * a part, and can be repeated.
  */
-import { sameDigest, toHex } from "../../src/formats/digest.ts";
-import { writeErofs } from "../../src/formats/erofs/index.ts";
-import type { ErofsFormat } from "../../src/formats/meta-json.ts";
+import { toHex } from "../../src/formats/digest.ts";
 import {
   type ImageManifest,
   isContainerImage,
@@ -18,25 +16,17 @@ import {
   parseManifest,
 } from "../../src/formats/oci.ts";
 import { DigestSet } from "../../src/model/digest-set.ts";
-import type { XattrMode } from "../../src/model/transform.ts";
-import { digestBytes } from "../hash.ts";
 import type { Finding } from "../repository/finding.ts";
 import type { Repository } from "../repository/repository.ts";
 import { sealObject } from "../repository/seal.ts";
-import { commitImages, imageTree } from "./commit.ts";
-import { listTags, openImage, type StoredImage } from "./image.ts";
+import { listTags, openImage } from "./image.ts";
 import { importLayers, type LayerProgress, type LayerWork } from "./import-layers.ts";
 import { findLayer } from "./layer.ts";
 import { writeDocuments } from "./pull.ts";
 import { listReferrers } from "./referrers.ts";
+import { remakeImages } from "./remake-images.ts";
 import { findManifest, type OpenTransport, Source } from "./source.ts";
-import {
-  configContentId,
-  imageRef,
-  manifestContentId,
-  type ObjectDigest,
-  readDocument,
-} from "./streams.ts";
+import { configContentId, manifestContentId, type ObjectDigest, readDocument } from "./streams.ts";
 import { readBlob, sha256Digest } from "./transport.ts";
 
 export interface RepairOptions {
@@ -55,8 +45,6 @@ export interface RepairFailure {
   readonly image: string;
   readonly cause: unknown;
 }
-
-const XATTR_MODES: readonly XattrMode[] = ["allowlist-only", "keep-user-xattrs"];
 
 /**
  * Repairs what a check has found, as far as it belongs to images or artifacts that have a tag, or to referrers of those.
@@ -200,7 +188,8 @@ class ImageRepair {
     }
     await this.#layers(manifest, diffIds, false);
     writeDocuments(this.#repository, documents, { bytes: config, diffIds });
-    this.#images(openImage(this.#repository, `@${this.#digest}`));
+    const image = openImage(this.#repository, `@${this.#digest}`);
+    remakeImages(this.#repository, image, (what) => this.#step(what));
   }
 
   async #manifestBytes(): Promise<Uint8Array> {
@@ -271,74 +260,7 @@ class ImageRepair {
     return this.#wanted.has(object) && !this.#repository.hasObject(object);
   }
 
-  /** Makes the filesystem images again that are not there. */
-  #images(image: StoredImage): void {
-    if (image.images.size === 0) {
-      this.#recommit(image);
-      return;
-    }
-    const linked = new Set(this.#repository.listImages());
-    const different: string[] = [];
-    for (const [name, digest] of image.images) {
-      const hex = toHex(digest);
-      if (linked.has(hex) && this.#repository.hasObject(digest)) continue;
-      this.#step(`image ${hex}`);
-      const bytes = remake(this.#repository, image, name, digest);
-      if (bytes === undefined) different.push(`${name} ${hex}`);
-      else this.#repository.writeImage(bytes);
-    }
-    if (different.length > 0) {
-      throw new Error(`made again, it comes out differently: ${different.join(", ")}`);
-    }
-  }
-
-  /**
-   * The config's stream was lost, and with it the names of the images. Makes those that a pull makes; and which of the
-   * bootable ones there were, the links in `images/` tell.
-   */
-  #recommit(image: StoredImage): void {
-    const repository = this.#repository;
-    this.#step(`images of ${image.name}`);
-    const unnamed = new Set(repository.listImages());
-    for (const { digest } of commitImages(repository, image)) unnamed.delete(toHex(digest));
-    for (const xattrs of XATTR_MODES) {
-      const options = { bootable: true, xattrs };
-      let made: string[];
-      try {
-        const tree = imageTree(repository, image, options);
-        made = repository.formats.map((format) =>
-          toHex(digestBytes(repository.hash, writeErofs(tree, { format }))),
-        );
-      } catch {
-        return; // not an image to boot
-      }
-      if (!made.some((hex) => unnamed.has(hex))) continue;
-      commitImages(repository, image, options);
-      for (const hex of made) unnamed.delete(hex);
-    }
-  }
-
   #step(what: string): void {
     this.#options.onStep?.(what);
   }
-}
-
-/** The bytes of an image that was made before; `undefined` if it does not come out as it was. */
-function remake(
-  repository: Repository,
-  image: StoredImage,
-  name: string,
-  digest: ObjectDigest,
-): Uint8Array | undefined {
-  for (const format of [1, 2, 0] as readonly ErofsFormat[]) {
-    for (const bootable of [false, true]) {
-      for (const xattrs of XATTR_MODES) {
-        if (imageRef(format, bootable, xattrs) !== name) continue;
-        if (!bootable && xattrs !== "allowlist-only") continue; // it has no name of its own
-        const bytes = writeErofs(imageTree(repository, image, { bootable, xattrs }), { format });
-        if (sameDigest(digestBytes(repository.hash, bytes), digest)) return bytes;
-      }
-    }
-  }
-  return undefined;
 }
