@@ -4,7 +4,7 @@ import { dirname, join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { parseRegistriesConf } from "../../src/formats/registries-conf.ts";
 import { pullSources, suggestReferences } from "../../userspace/oci/endpoints.ts";
-import { formatLocation, parseLocation } from "../../userspace/oci/reference.ts";
+import { formatLocation, parseLocation } from "../../userspace/oci/location.ts";
 import { loadRegistriesConf } from "../../userspace/oci/registries.ts";
 
 const digest = `sha256:${"0".repeat(64)}`;

@@ -1,13 +1,8 @@
 /** References of images as deployments' origins have them, and as the commands that fetch take them. */
 import { resolve } from "node:path";
 import type { OriginImage, Transport } from "../../src/formats/origin.ts";
-import {
-  formatLocation,
-  hasTransport,
-  parseLocation,
-  parseReference,
-  type Reference,
-} from "../oci/reference.ts";
+import { formatLocation, parseLocation } from "../oci/location.ts";
+import { hasTransport, parseReference, type Reference } from "../oci/reference.ts";
 
 /**
  * What a person names: a reference with its transport, or, as bootc has it, a name of the given one. Paths become absolute.

@@ -5,7 +5,7 @@
 import { spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import type { RegistryLocation } from "./reference.ts";
+import type { RegistryLocation } from "./location.ts";
 
 export type Credentials =
   | { readonly username: string; readonly password: string }

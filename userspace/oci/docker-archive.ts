@@ -10,7 +10,8 @@ import { parseJsonList } from "../../src/formats/json-document.ts";
 import { MAX_CONFIG, MAX_MANIFEST, MEDIA_TYPES, parseConfig } from "../../src/formats/oci.ts";
 import type { Compression } from "../decompress.ts";
 import { type Archive, type ArchiveFile, openArchive } from "./archive.ts";
-import { type DockerArchiveReference, formatLocation, parseLocation } from "./reference.ts";
+import { formatLocation, parseLocation } from "./location.ts";
+import type { DockerArchiveReference } from "./reference.ts";
 import {
   type BlobDescriptor,
   type ManifestBytes,

@@ -5,7 +5,7 @@ import {
   formatLocation,
   parseLocation,
   type RegistryLocation,
-} from "./reference.ts";
+} from "./location.ts";
 
 /** A place to look for an image. */
 export interface PullSource {

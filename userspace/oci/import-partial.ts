@@ -1,6 +1,6 @@
 /** Storing a layer of which only a part is fetched; and what to do where that comes to nothing. */
 import { type ArchivePiece, encodePieces } from "./archive-pieces.ts";
-import { errorCodes } from "./http.ts";
+import { errorCodes } from "./connection-error.ts";
 import type { ImportStats } from "./layer.ts";
 import type { LayerProgress, LayerWork } from "./layer-work.ts";
 import type { LocalContents } from "./local-contents.ts";

@@ -4,12 +4,12 @@ import { findCredentials } from "./credentials.ts";
 import type { Destination } from "./destination.ts";
 import { pullSources } from "./endpoints.ts";
 import { openLayoutDestination } from "./layout-writer.ts";
+import type { RegistryLocation } from "./location.ts";
 import { openRegistryDestination } from "./push.ts";
 import {
   type LayoutReference,
   parseReference,
   type Reference,
-  type RegistryLocation,
   type RegistryReference,
 } from "./reference.ts";
 import { CONF_PLACES, type ConfPlaces, loadRegistriesConf } from "./registries.ts";

@@ -7,13 +7,13 @@ import { openDirectory } from "./directory.ts";
 import { openDockerArchive } from "./docker-archive.ts";
 import { type PullSource, pullSources } from "./endpoints.ts";
 import { openLayout, openLayoutArchive } from "./layout.ts";
+import { formatLocation } from "./location.ts";
 import { judge, loadPolicy, type Policy } from "./policy.ts";
-import {
-  type ForeignReference,
-  formatLocation,
-  type Reference,
-  type RegistryReference,
-  type StorageReference,
+import type {
+  ForeignReference,
+  Reference,
+  RegistryReference,
+  StorageReference,
 } from "./reference.ts";
 import { CONF_PLACES, type ConfPlaces, loadRegistriesConf } from "./registries.ts";
 import { openRegistry } from "./registry.ts";

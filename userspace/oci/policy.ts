@@ -5,7 +5,8 @@
 import { readFileSync, realpathSync, statSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { type JsonObject, parseJson } from "../../src/formats/json-document.ts";
-import { formatLocation, type Reference, type RegistryLocation } from "./reference.ts";
+import { formatLocation, type RegistryLocation } from "./location.ts";
+import type { Reference } from "./reference.ts";
 import { CONF_PLACES, type ConfPlaces } from "./registries.ts";
 
 export interface Policy {

@@ -2,16 +2,10 @@
 
 import { AT_FDCWD, O_CLOEXEC, O_DIRECTORY, O_RDONLY } from "../../src/linux/constants.ts";
 import type { Fd, Linux } from "../../src/linux/linux.ts";
+import { isTransient } from "./connection-error.ts";
 import type { Destination, OutgoingBlob, OutgoingManifest } from "./destination.ts";
-import {
-  display,
-  type HttpResponse,
-  HttpStatusError,
-  isTransient,
-  refusal,
-  statusError,
-} from "./http.ts";
-import type { RegistryLocation } from "./reference.ts";
+import { display, type HttpResponse, HttpStatusError, refusal, statusError } from "./http.ts";
+import type { RegistryLocation } from "./location.ts";
 import { addToReferrersTag } from "./referrers-tag.ts";
 import {
   openSession,

@@ -1,17 +1,16 @@
 /** One repository in a registry, spoken to over HTTP with authorization. */
 import { Authorization } from "./authorization.ts";
 import { registryCertificates } from "./certificates.ts";
+import { errorCodes, isSilence } from "./connection-error.ts";
 import type { Credentials } from "./credentials.ts";
 import {
-  errorCodes,
   HttpClient,
   type HttpResponse,
   isLoopback,
-  isSilence,
   type SendOptions,
   statusError,
 } from "./http.ts";
-import type { RegistryLocation } from "./reference.ts";
+import type { RegistryLocation } from "./location.ts";
 
 export interface RegistryOptions {
   /** False: certificates are not checked, and HTTP will do where HTTPS is not spoken. */

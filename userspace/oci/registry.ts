@@ -1,16 +1,10 @@
 /** Images in a registry (OCI distribution specification 1.1, Docker registry HTTP API v2), for reading. */
+
+import type { ByteRange } from "../../src/formats/byte-source.ts";
 import { MAX_MANIFEST, MEDIA_TYPES } from "../../src/formats/oci.ts";
-import type { ByteRange } from "../../src/formats/zstd-chunked.ts";
-import {
-  display,
-  type HttpResponse,
-  isSilence,
-  isTransient,
-  readBody,
-  refusal,
-  statusError,
-} from "./http.ts";
-import type { RegistryLocation } from "./reference.ts";
+import { isSilence, isTransient } from "./connection-error.ts";
+import { display, type HttpResponse, readBody, refusal, statusError } from "./http.ts";
+import type { RegistryLocation } from "./location.ts";
 import {
   openSession,
   type RegistryOptions,

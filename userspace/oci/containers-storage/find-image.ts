@@ -2,7 +2,9 @@
  * Which image of a store a reference means, as all programs find it that share the store: by name and tag, by a digest
  * that the image with this name has, or by ID, which may be cut short.
  */
-import { formatLocation, type RegistryLocation, type StorageReference } from "../reference.ts";
+
+import { formatLocation, type RegistryLocation } from "../location.ts";
+import type { StorageReference } from "../reference.ts";
 import type { Store, StoredImageRecord } from "./store.ts";
 
 interface Candidate {

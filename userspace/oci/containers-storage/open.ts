@@ -13,7 +13,8 @@ import {
 import { AT_EMPTY_PATH } from "../../../src/linux/constants.ts";
 import type { Fd, Linux } from "../../../src/linux/linux.ts";
 import { linux as thisMachine } from "../../linux.ts";
-import { formatLocation, type RegistryLocation, type StorageReference } from "../reference.ts";
+import { formatLocation, type RegistryLocation } from "../location.ts";
+import type { StorageReference } from "../reference.ts";
 import type { ConfPlaces } from "../registries.ts";
 import {
   type BlobDescriptor,
