@@ -3,15 +3,18 @@ import { createHash } from "node:crypto";
 import { existsSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { beforeEach, expect, test } from "vitest";
+import { toHex } from "../../src/formats/digest.ts";
+import { writeErofs } from "../../src/formats/erofs/writer.ts";
 import { AT_FDCWD } from "../../src/linux/constants.ts";
 import { understand } from "../../src/model/deployments.ts";
 import { finalize } from "../../userspace/deployment/finalize.ts";
 import { collect } from "../../userspace/deployment/gc.ts";
 import { observe } from "../../userspace/deployment/observe.ts";
 import { planRepair, repair } from "../../userspace/deployment/repair.ts";
+import { digestBytes } from "../../userspace/hash.ts";
 import { linux } from "../../userspace/linux.ts";
 import { type OsImage, TestMachine } from "./machine.ts";
-import { uki, withUki } from "./uki-image.ts";
+import { bootTree, uki, withUki } from "./uki-image.ts";
 
 beforeEach((ctx) => {
   if (linux.geteuid() !== 0) ctx.skip("not root: the owners in /etc cannot be made");
@@ -85,6 +88,26 @@ test("one that boots another image is an error that tells both, and nothing is s
   expect(existsSync(join(machine.path, "run/staged-deployment"))).toBe(false);
   const none = await withUki(machine, { version: "14" }, () => "quiet");
   await expect(machine.stage(none)).rejects.toThrow("has no composefs= on its command line");
+});
+
+test("it may name the image in both formats, and no other; each profile has to boot it", async () => {
+  using machine = await sealed({ version: "13" });
+  const os: OsImage = { version: "14" };
+  const tree = await bootTree(machine, os);
+  const digest = (format: 1 | 2) => toHex(digestBytes("sha256", writeErofs(tree, { format })));
+  const both = `composefs.digest=v1-sha256-12:${digest(1)} composefs=${digest(2)}`;
+  const id = await machine.stage(await withUki(machine, os, () => both));
+  expect(both).toContain(id);
+  const more = `${both} composefs=${"ab".repeat(32)}`;
+  await expect(
+    machine.stage(await withUki(machine, { version: "15" }, () => more)),
+  ).rejects.toThrow("on its command line; the image is ");
+  const other = await withUki(machine, { version: "16" }, (one) => `composefs=${one}`, [
+    { name: ".profile", data: "ID=main\n" },
+    { name: ".profile", data: "ID=rescue\n" },
+    { name: ".cmdline", data: `composefs=${"cd".repeat(64)}` },
+  ]);
+  await expect(machine.stage(other)).rejects.toThrow(`has composefs=${"cd".repeat(64)} on its`);
 });
 
 test("a machine goes from kernels to unified ones and back, and keeps what finds its root", async () => {

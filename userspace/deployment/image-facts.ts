@@ -81,9 +81,10 @@ export interface BootableKernel {
 export interface UnifiedKernel {
   /** In the container image, for people. */
   readonly path: string;
+  /** The one that is used unless another profile is chosen. */
   readonly cmdline: string;
-  /** What it boots, by its command line. */
-  readonly images: readonly ComposefsArgument[];
+  /** What each profile boots, by its command line. */
+  readonly profiles: readonly (readonly ComposefsArgument[])[];
   /** Absent: it does not say what it is called. */
   readonly label: OsLabel | undefined;
 }
@@ -150,7 +151,7 @@ export function ukiOf(repository: Repository, tree: Tree): BootableKernel {
       unified: {
         path,
         cmdline: ukiCmdline(uki, profile) ?? "",
-        images: ukiComposefs(uki, profile),
+        profiles: uki.profiles.map((one) => ukiComposefs(uki, one)),
         label: release && osLabel(release),
       },
     };

@@ -58,15 +58,9 @@ import { buildEtc } from "./etc/build.ts";
 import { removeEtc } from "./etc/remove.ts";
 import { DEPLOY, type Host, SHARED_VAR } from "./host.ts";
 import { imageEtc } from "./image-etc.ts";
-import {
-  type BootableKernel,
-  kargsOf,
-  kernelOf,
-  labelOf,
-  readImageTree,
-  type UnifiedKernel,
-} from "./image-facts.ts";
+import { type BootableKernel, kargsOf, kernelOf, labelOf, readImageTree } from "./image-facts.ts";
 import { writeUpdateRecord } from "./outcome.ts";
+import { requireBoots } from "./sealed.ts";
 import { removeStagedRecord, writeStagedRecord } from "./staged.ts";
 import { originName, removeUnfinishedStates } from "./state.ts";
 
@@ -169,7 +163,10 @@ export function planStage(
   }
   const kernel = kernelOf(repository, containerTree(repository, image));
   const { unified } = kernel;
-  const insecure = unified === undefined ? mayBeInsecure(host, repository) : boots(unified, id);
+  const insecure =
+    unified === undefined
+      ? mayBeInsecure(host, repository)
+      : requireBoots(unified, id, tree).insecure;
   const label = unified?.label ?? labelOf(repository, tree);
   const architecture = image.config.document?.architecture ?? "";
   const { booted } = machine;
@@ -209,17 +206,6 @@ export function planStage(
 /** A repository that was sealed while the machine runs is good for what is booted next. */
 function mayBeInsecure({ running }: Host, repository: Repository): boolean {
   return repository.insecure && running?.insecure !== false;
-}
-
-/** Whether a unified kernel image boots this image without fs-verity, too. Throws if it boots another one. */
-function boots({ path, images }: UnifiedKernel, id: string): boolean {
-  const found = images.find(({ digest }) => digest === id);
-  if (found !== undefined) return found.insecure;
-  const texts = images.map(({ text }) => text).join(" ") || "no composefs=";
-  throw new HintedError(
-    `the unified kernel image ${path} has ${texts} on its command line; the image is ${id}`,
-    "cfsboot image digest --bootable tells what belongs there; what is put into /boot afterwards does not change it",
-  );
 }
 
 /** What there is to start from for the arguments of a kernel. */
