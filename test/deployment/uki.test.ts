@@ -90,6 +90,14 @@ test("one that boots another image is an error that tells both, and nothing is s
   await expect(machine.stage(none)).rejects.toThrow("has no composefs= on its command line");
 });
 
+test("GRUB does not boot it: that is said before anything is written", async () => {
+  using machine = new TestMachine("grub");
+  await expect(machine.stage(await withUki(machine, { version: "13" }))).rejects.toThrow(
+    "the image boots with the unified kernel image /boot/EFI/Linux/debian.efi, and ",
+  );
+  expect(machine.names("esp")).toEqual([]);
+});
+
 test("it may name the image in both formats, and no other; each profile has to boot it", async () => {
   using machine = await sealed({ version: "13" });
   const os: OsImage = { version: "14" };

@@ -58,7 +58,14 @@ import { buildEtc } from "./etc/build.ts";
 import { removeEtc } from "./etc/remove.ts";
 import { DEPLOY, type Host, SHARED_VAR } from "./host.ts";
 import { imageEtc } from "./image-etc.ts";
-import { type BootableKernel, kargsOf, kernelOf, labelOf, readImageTree } from "./image-facts.ts";
+import {
+  type BootableKernel,
+  kargsOf,
+  kernelOf,
+  labelOf,
+  readImageTree,
+  type UnifiedKernel,
+} from "./image-facts.ts";
 import { writeUpdateRecord } from "./outcome.ts";
 import { requireBoots } from "./sealed.ts";
 import { removeStagedRecord, writeStagedRecord } from "./staged.ts";
@@ -163,6 +170,7 @@ export function planStage(
   }
   const kernel = kernelOf(repository, containerTree(repository, image));
   const { unified } = kernel;
+  if (unified !== undefined) requireUkiPlaces(host, unified);
   const insecure =
     unified === undefined
       ? mayBeInsecure(host, repository)
@@ -206,6 +214,15 @@ export function planStage(
 /** A repository that was sealed while the machine runs is good for what is booted next. */
 function mayBeInsecure({ running }: Host, repository: Repository): boolean {
   return repository.insecure && running?.insecure !== false;
+}
+
+function requireUkiPlaces({ places }: Host, { path }: UnifiedKernel): void {
+  const place = places.find(({ ukis }) => ukis === undefined);
+  if (place === undefined) return;
+  throw new HintedError(
+    `the image boots with the unified kernel image ${path}, and ${place.path} is what GRUB reads`,
+    "systemd-boot boots unified kernel images; GRUB an image with /usr/lib/modules/VERSION/vmlinuz and initramfs.img, and none in /boot/EFI/Linux",
+  );
 }
 
 /** What there is to start from for the arguments of a kernel. */
