@@ -7,7 +7,7 @@ import { type InitramfsContent, ROOT_MODULES, type RootModule } from "./initramf
 
 export interface Finding {
   /** Which check it was. */
-  readonly check: BootCheck;
+  readonly check: BootCheck | "kernel-arguments";
   /** `failed`: it will most likely not come up. `warning`: it may not, or that cannot be told. */
   readonly level: "warning" | "failed";
   /** What is missing, or unknown. */
@@ -82,6 +82,33 @@ export function checkBoot(facts: BootFacts): Finding[] {
   }
   if (verity && kernel.config !== undefined && !/^CONFIG_FS_VERITY=y$/m.test(kernel.config)) {
     found.push(failed("fs-verity", `kernel ${kernel.release} has no fs-verity`));
+  }
+  return found;
+}
+
+/** What speaks against a unified kernel image on a machine. */
+export function checkUnified(facts: {
+  /** Whether it boots nothing that fs-verity does not protect. */
+  readonly needsVerity: boolean;
+  /** Whether the repository's files have it. */
+  readonly hasVerity: boolean;
+  /** Whether a person has added or removed arguments on this machine. */
+  readonly hasLocalKargs: boolean;
+}): Finding[] {
+  const found: Finding[] = [];
+  if (facts.needsVerity && !facts.hasVerity) {
+    found.push(
+      failed(
+        "fs-verity",
+        "its unified kernel image requires fs-verity, and the files of the repository have none",
+        "composefs=? on its command line does without; or a root file system with fs-verity",
+      ),
+    );
+  }
+  if (facts.hasLocalKargs) {
+    const message =
+      "the command line of its unified kernel image is part of that: this machine's own kernel arguments do not count with it";
+    found.push({ check: "kernel-arguments", level: "warning", message });
   }
   return found;
 }

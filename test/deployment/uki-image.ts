@@ -42,7 +42,7 @@ export async function bootTree(machine: TestMachine, os: OsImage): Promise<Tree>
 export async function withUki(
   machine: TestMachine,
   os: OsImage,
-  cmdline: (id: string) => string = (id) => `rw quiet composefs=${id}`,
+  cmdline: (id: string) => string = (id) => `rw quiet composefs=?${id}`,
   more: readonly BuiltSection[] = [],
 ): Promise<OsImage> {
   const manifest = await machine.pull(os);

@@ -44,7 +44,7 @@ test("it is where bootc has it, and its entry says nothing that is in it", async
   using machine = await sealed({ version: "13" });
   const id = machine.running!;
   expect(machine.names(UKIS)).toEqual([`bootc_composefs-${id}.efi`]);
-  const expected = uki({ version: "13" }, `rw quiet composefs=${id}`);
+  const expected = uki({ version: "13" }, `rw quiet composefs=?${id}`);
   expect(readFileSync(join(machine.path, UKIS, `bootc_composefs-${id}.efi`))).toEqual(expected);
   expect(machine.read(`${MENU}/bootc_debian-13-0.conf`)).toBe(
     [
@@ -103,19 +103,29 @@ test("it may name the image in both formats, and no other; each profile has to b
   const os: OsImage = { version: "14" };
   const tree = await bootTree(machine, os);
   const digest = (format: 1 | 2) => toHex(digestBytes("sha256", writeErofs(tree, { format })));
-  const both = `composefs.digest=v1-sha256-12:${digest(1)} composefs=${digest(2)}`;
+  const both = `composefs.digest=?v1-sha256-12:${digest(1)} composefs=?${digest(2)}`;
   const id = await machine.stage(await withUki(machine, os, () => both));
   expect(both).toContain(id);
   const more = `${both} composefs=${"ab".repeat(32)}`;
   await expect(
     machine.stage(await withUki(machine, { version: "15" }, () => more)),
   ).rejects.toThrow("on its command line; the image is ");
-  const other = await withUki(machine, { version: "16" }, (one) => `composefs=${one}`, [
+  const other = await withUki(machine, { version: "16" }, (one) => `composefs=?${one}`, [
     { name: ".profile", data: "ID=main\n" },
     { name: ".profile", data: "ID=rescue\n" },
     { name: ".cmdline", data: `composefs=${"cd".repeat(64)}` },
   ]);
   await expect(machine.stage(other)).rejects.toThrow(`has composefs=${"cd".repeat(64)} on its`);
+});
+
+test("one that requires fs-verity is not staged where there is none", async () => {
+  using machine = new TestMachine();
+  await machine.stage({ version: "13" }, { counted: false });
+  machine.boot();
+  const strict = await withUki(machine, { version: "14" }, (id) => `composefs=${id}`);
+  await expect(machine.stage(strict, { force: false })).rejects.toThrow(
+    "requires fs-verity, and the files of the repository have none",
+  );
 });
 
 test("a machine goes from kernels to unified ones and back, and keeps what finds its root", async () => {

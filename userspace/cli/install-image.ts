@@ -133,7 +133,7 @@ export async function withImage<T>(
   const kargDeletes = [...deletesOf(config, flags.karg), ...flags.kargDelete];
   requireDeletable(kargDeletes);
   const request = {
-    ...{ platform, source, follow, rootKeys, kargDeletes },
+    ...{ platform, source, follow, rootKeys, kargDeletes, askedKargs: flags.karg },
     generic: flags.genericImage,
     force: flags.force,
     progress: process.stderr.isTTY && !flags.quiet ? terminalProgress : undefined,

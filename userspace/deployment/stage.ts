@@ -25,7 +25,7 @@ import {
   withDirectory,
 } from "../../src/linux/directories.ts";
 import { HintedError } from "../../src/linux/hint.ts";
-import type { Finding } from "../../src/model/boot-checks.ts";
+import { checkUnified, type Finding } from "../../src/model/boot-checks.ts";
 import { deploymentTag } from "../../src/model/boot-gc.ts";
 import { isLost, type Machine } from "../../src/model/deployments.ts";
 import { seeThrough } from "../../src/model/etc/see-through.ts";
@@ -184,9 +184,19 @@ export function planStage(
   const options =
     unified?.cmdline ??
     nextOptions(optionsOf(host, machine, request), before, after, composefsArgument(id, insecure));
+  const local = booted?.state?.origin?.kargs;
   const findings = checkBootable(repository, tree, kernel, {
     ...{ verity: !insecure, cmdline: options, rootFileSystem: request.rootFileSystem },
   });
+  if (unified !== undefined) {
+    findings.push(
+      ...checkUnified({
+        needsVerity: !insecure,
+        hasVerity: !mayBeInsecure(host, repository),
+        hasLocalKargs: local !== undefined && local.added.length + local.deleted.length > 0,
+      }),
+    );
+  }
   if (request.force !== true) requireBootable(findings, request.force === false);
   const origin = newOrigin({
     image: request.reference,
@@ -194,7 +204,6 @@ export function planStage(
     bootDigest: kernel.bootDigest,
     manifestDigest: manifestOf(image),
   });
-  const local = booted?.state?.origin?.kargs;
   return {
     id,
     label,

@@ -75,6 +75,8 @@ export interface Wanted {
   readonly bootLoader: BootLoader;
   /** Kernel arguments, besides the image's own. */
   readonly kargs: readonly string[];
+  /** Those of them that were asked for, and are no guess of ours. */
+  readonly askedKargs: readonly string[];
   /** Of all, whole ones or names. */
   readonly kargDeletes: readonly string[];
   /** For many machines: nothing may be in it that each shall have for itself. */
@@ -148,6 +150,7 @@ export async function installContents(
   const options = [...new Set([...wanted.kargs, ...configured.kargs])].join(" ");
   const machine = machineWithout(left.deployments, host, repository);
   const staged = planStage(host, repository, machine, image, boot, { ...request, options });
+  requireNoKargs(staged, wanted);
   requireKernelRoom(
     host.linux,
     host.places[0].directory,
@@ -243,6 +246,16 @@ function differences(
     ...remark("--filesystem", fileSystem, rootFileSystem),
     ...remark("--bootloader", bootLoader, chosen),
   ];
+}
+
+/** A unified kernel image has the command line that it has. */
+function requireNoKargs({ kernel: { unified } }: StagePlan, wanted: Wanted): void {
+  const [karg] = [...wanted.askedKargs, ...wanted.kargDeletes];
+  if (unified === undefined || karg === undefined) return;
+  throw new HintedError(
+    `kernel argument ${karg}: the image boots with the unified kernel image ${unified.path}, whose command line is part of it`,
+    "without --karg and --karg-delete it is installed; its command line is made with it, when the image is built",
+  );
 }
 
 /** A command line without arguments, which are whole ones or names. */
