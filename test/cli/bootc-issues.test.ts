@@ -157,8 +157,10 @@ describe("what was lost", () => {
       "hint: cfsboot switch --in-place makes it follow",
     );
     expect(succeed(machine, "switch", "--in-place", other)).toContain(`follows ${other}\n`);
-    expect(readFileSync(origin(first), "utf8")).toBe(
-      before[0]!.replace("/published:", "/other/published:"),
+    // the first one was of a manifest that nothing names any more
+    const withoutManifest = (text: string) => text.replace(/(manifest_digest = sha256:)\w+/, "$1");
+    expect(withoutManifest(readFileSync(origin(first), "utf8"))).toBe(
+      withoutManifest(before[0]!).replace("/published:", "/other/published:"),
     );
   });
 
