@@ -29,30 +29,12 @@ import { describeMeasured, type Measured, measureVerity } from "../../src/linux/
 import { RepositoryError } from "./errors.ts";
 import { OBJECTS, TEMPORARY_OBJECT } from "./layout.ts";
 import { makeDirectory } from "./links.ts";
+import { HeldObjects, type ObjectWriter, type StoredObject } from "./object-writer.ts";
 import { computeDigest, type Digester, type Platform } from "./platform.ts";
 import { TemporaryFile } from "./temporary-file.ts";
 
 const OBJECT_MODE = 0o644;
 const DEFAULT_READ_LIMIT = 64 << 20;
-/** Where objects are hashed here, those up to this size are held until the store was asked for them, in bytes. */
-const HELD = 1 << 18;
-
-export interface StoredObject {
-  readonly digest: Uint8Array;
-  readonly size: number;
-  /** The store had it already. */
-  readonly existing: boolean;
-}
-
-/** A file on its way into the store. Exactly one of `finish` and `abort` ends it. */
-export interface ObjectWriter {
-  /** Appends bytes; the buffer may be reused afterwards. */
-  write(chunk: Uint8Array): void;
-  /** Gives the file its name, which is its digest. If it throws, the file is dropped. */
-  finish(): StoredObject;
-  /** Drops the file. Does nothing after `finish`. */
-  abort(): void;
-}
 
 export interface StoreOptions {
   readonly hash: HashName;
@@ -70,9 +52,8 @@ export class ObjectStore {
   readonly #insecure: boolean;
   /** Objects that are known to be damaged, in hex. */
   readonly #distrusted = new Set<string>();
+  readonly #held: HeldObjects;
   #directory: Fd | undefined;
-  /** For the next object that is held; whoever holds one has it. */
-  #buffer: Uint8Array | undefined;
 
   /** The store of the repository whose directory is `root`. */
   constructor(platform: Platform, root: Fd, { hash, verity, insecure }: StoreOptions) {
@@ -81,6 +62,10 @@ export class ObjectStore {
     this.#hash = hash;
     this.#verity = verity;
     this.#insecure = insecure;
+    this.#held = new HeldObjects(
+      (data) => this.store(data),
+      () => this.#createFile(platform.digester(hash)),
+    );
   }
 
   close(): void {
@@ -114,7 +99,7 @@ export class ObjectStore {
   /** Starts an object whose bytes arrive in pieces. */
   create(): ObjectWriter {
     this.directory(true);
-    return this.#verity ? this.#createFile(undefined) : this.#createHeld();
+    return this.#verity ? this.#createFile(undefined) : this.#held.create();
   }
 
   /** An object that is a file from the start. */
@@ -136,40 +121,6 @@ export class ObjectStore {
         }
       },
       abort: () => file.discard(),
-    };
-  }
-
-  /** An object of which nothing is written if it is small and the store has it. */
-  #createHeld(): ObjectWriter {
-    let buffer = this.#buffer ?? new Uint8Array(HELD);
-    this.#buffer = undefined;
-    let size = 0;
-    let large: ObjectWriter | undefined;
-    const release = () => {
-      this.#buffer = buffer;
-      buffer = new Uint8Array(0);
-      size = 0;
-    };
-    return {
-      write: (chunk) => {
-        if (large === undefined && size + chunk.length > HELD) {
-          large = this.#createFile(this.#platform.digester(this.#hash));
-          large.write(buffer.subarray(0, size));
-          release();
-        }
-        if (large !== undefined) return large.write(chunk);
-        buffer.set(chunk, size);
-        size += chunk.length;
-      },
-      finish: () => {
-        if (large !== undefined) return large.finish();
-        try {
-          return this.store(buffer.subarray(0, size));
-        } finally {
-          release();
-        }
-      },
-      abort: () => large?.abort(),
     };
   }
 

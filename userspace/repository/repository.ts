@@ -43,7 +43,8 @@ import {
   writeMetadata,
 } from "./metadata-file.ts";
 import { nodePlatform } from "./node-platform.ts";
-import { ObjectStore, type ObjectWriter, type StoredObject } from "./objects.ts";
+import type { ObjectWriter, StoredObject } from "./object-writer.ts";
+import { ObjectStore } from "./objects.ts";
 import type { Platform } from "./platform.ts";
 import {
   FileStore,

@@ -8,7 +8,8 @@ import { type Fd, isErrno, type Statx } from "../../src/linux/linux.ts";
 import { enableVerity, measureVerity } from "../../src/linux/verity.ts";
 import { cloneContent, readContent } from "./file-content.ts";
 import { makeDirectory } from "./links.ts";
-import type { ObjectStore, StoredObject } from "./objects.ts";
+import type { StoredObject } from "./object-writer.ts";
+import type { ObjectStore } from "./objects.ts";
 import type { Platform } from "./platform.ts";
 
 const SET_ID = 0o6000;
