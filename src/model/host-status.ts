@@ -3,6 +3,7 @@
  * a key of our own what that has no place for.
  */
 import type { OriginImage } from "../formats/origin.ts";
+import { utcTimestamp } from "../formats/utc-timestamp.ts";
 import type { Deployment, Leftovers, Machine, Slot, StateDirectory } from "./deployments.ts";
 import { artifactOf } from "./menu-entry.ts";
 import type { UpdateTrouble } from "./update-outcome.ts";
@@ -42,6 +43,8 @@ export interface HostFacts {
   readonly usrOverlay: UsrOverlay | undefined;
   /** Whether the disk can only be read. */
   readonly readOnly: boolean;
+  /** Why a soft reboot could not bring up a deployment, by its id; absent: that is not known. */
+  readonly softReboot?: ReadonlyMap<string, readonly string[]>;
   /** Ids of the deployments that go when the staged one takes over. */
   readonly dropped: ReadonlySet<string>;
   readonly foreign: readonly ForeignEntry[];
@@ -104,6 +107,8 @@ export interface DeploymentStatus {
   readonly localKargs: { readonly added: readonly string[]; readonly deleted: readonly string[] };
   /** Why it would not come up. */
   readonly damage: readonly string[];
+  /** Why a soft reboot could not bring it up; `null`: that is not known. */
+  readonly softRebootObstacles: readonly string[] | null;
 }
 
 export interface HostStatus {
@@ -256,7 +261,7 @@ function bootEntry(one: Deployment, facts: HostFacts): BootEntry {
     cachedUpdate: null,
     incompatible: false,
     pinned: one.pinned,
-    softRebootCapable: false,
+    softRebootCapable: facts.softReboot?.get(one.id)?.length === 0,
     downloadOnly: one.downloadOnly,
     store: null,
     ostree: null,
@@ -305,6 +310,7 @@ function deploymentStatus(one: Deployment, index: number, facts: HostFacts): Dep
     options: entry.bls.options ?? null,
     localKargs: { added, deleted },
     damage: one.damage,
+    softRebootObstacles: facts.softReboot?.get(one.id) ?? null,
   };
 }
 
@@ -321,22 +327,4 @@ function leftoversStatus(leftovers: Leftovers): HostStatus["cfsboot"]["leftovers
     states: leftovers.states,
     kernels: leftovers.artifacts.map((name) => artifactOf(name) ?? name),
   };
-}
-
-const RFC3339 =
-  /^(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d{1,9})\d*)?(?:[Zz]|([+-])(\d\d):(\d\d))$/;
-
-/**
- * A time in UTC as bootc writes it: `2025-03-04T05:06:07Z`, with 3, 6 or 9 digits of a fraction if there is one. `undefined`
- * if the text is no RFC 3339.
- */
-export function utcTimestamp(text: string): string | undefined {
-  const [, date, time, fraction = "", sign, hours = "0", minutes = "0"] = RFC3339.exec(text) ?? [];
-  const local = Date.parse(`${date}T${time}Z`);
-  if (Number.isNaN(local)) return undefined;
-  const offset = (Number(hours) * 60 + Number(minutes)) * (sign === "-" ? -60_000 : 60_000);
-  const seconds = new Date(local - offset).toISOString().slice(0, "2025-03-04T05:06:07".length);
-  const digits = fraction.replace(/0+$/, "");
-  if (digits === "") return `${seconds}Z`;
-  return `${seconds}.${digits.padEnd(Math.ceil(digits.length / 3) * 3, "0")}Z`;
 }

@@ -1,6 +1,7 @@
 /** What `upgrade` and `switch` do, as steps. */
 import type { OriginImage } from "../../src/formats/origin.ts";
-import { type ImageStatus, imageReference, utcTimestamp } from "../../src/model/host-status.ts";
+import { utcTimestamp } from "../../src/formats/utc-timestamp.ts";
+import { type ImageStatus, imageReference } from "../../src/model/host-status.ts";
 import type { MenuStep, StagingStep } from "../../src/model/steps.ts";
 import { sourceOf } from "../deployment/references.ts";
 import type { Download, RemoteImage, UpgradePlan } from "../deployment/upgrade.ts";
