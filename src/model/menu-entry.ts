@@ -10,7 +10,7 @@ export interface MenuEntry {
   readonly fileName: string;
   /** The deployment: hex digest of its image. */
   readonly id: string;
-  /** Whether it boots without fs-verity. */
+  /** Whether it boots without fs-verity. Of a unified kernel image, which alone knows, `false` until that was read. */
   readonly insecure: boolean;
   readonly bootType: "bls" | "uki";
   /** What kernel and initramfs are kept under: the id of the deployment that brought them. */

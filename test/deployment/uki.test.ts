@@ -56,7 +56,7 @@ test("it is where bootc has it, and its entry says nothing that is in it", async
     ].join("\n"),
   );
   machine.with((_host, _repository, { booted }) => {
-    expect(booted).toMatchObject({ id, damage: [], entry: { bootType: "uki" } });
+    expect(booted).toMatchObject({ id, damage: [], entry: { bootType: "uki", insecure: true } });
     expect(booted?.state?.origin?.bootType).toBe("uki");
     expect(booted?.state?.origin?.bootDigest).toMatch(/^[0-9a-f]{64}$/);
   });

@@ -37,6 +37,7 @@ import {
 import { discard, mayBeShared, mayHaveMoved, settleNames } from "./discard.ts";
 import { copyForeign, moveForeign, unreadableIn } from "./foreign-files.ts";
 import { temporaryName, temporaryNames } from "./temporary-names.ts";
+import { withUkiFacts } from "./uki-cmdline.ts";
 
 const LOADER = "loader";
 
@@ -95,7 +96,7 @@ export function readMenu(
         unreadable.push({ ...file, problem: found.message });
       } else if (found instanceof Error) {
         foreign.push({ ...file, title: undefined, problem: found.message });
-      } else if ("id" in found) own.push(found);
+      } else if ("id" in found) own.push(withUkiFacts(linux, place, found));
       else foreign.push({ ...file, ...found });
     }
     return { own, foreign, unreadable };

@@ -1,6 +1,7 @@
 /** Content of an image's files, read from the repository. What is not what the image's digest stands for is an error. */
 import { type ByteSource, lengthOf, sourceOf } from "../../src/formats/byte-source.ts";
 import { toHex } from "../../src/formats/digest.ts";
+import { fileSource } from "../../src/linux/file-source.ts";
 import type { RegularContent } from "../../src/model/boot-resources.ts";
 import type { Repository } from "../repository/repository.ts";
 
@@ -71,14 +72,9 @@ export function contentSource(repository: Repository, content: RegularContent): 
   return {
     size,
     read(range) {
-      const buffer = new Uint8Array(lengthOf(range));
       const fd = repository.openObject(content.digest);
       try {
-        let have = 0;
-        for (let n = 1; n > 0 && have < buffer.length; have += n) {
-          n = linux.read(fd, buffer.subarray(have), range.start + have);
-        }
-        return buffer.subarray(0, have);
+        return fileSource(linux, fd, size).read(range);
       } finally {
         linux.close(fd);
       }

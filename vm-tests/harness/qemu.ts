@@ -350,8 +350,9 @@ function firmwareArguments({ variables }: UefiMachine, { append }: Wiring): stri
   return [
     ...["-drive", `if=pflash,format=raw,unit=0,readonly=on,file=${FIRMWARE}`],
     ...["-drive", `if=pflash,format=raw,unit=1,file=${variables}`],
-    // systemd-boot adds it to what the entry says
+    // systemd-boot adds it to what the entry says, the stub of a unified kernel image to what that says
     ...systemdString("boot.kernel-cmdline-extra", append.join(" ")),
+    ...systemdString("stub.kernel-cmdline-extra", append.join(" ")),
   ];
 }
 
