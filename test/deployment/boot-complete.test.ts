@@ -88,6 +88,21 @@ describe("systemd-boot", () => {
     expect(trouble(machine)).toBeUndefined();
   });
 
+  test("one that was come to by a soft reboot is counted until the boot loader has tried it", async () => {
+    using machine = new TestMachine();
+    const { first, second } = await updated(machine);
+    expect(machine.boot()).toBe(second);
+    machine.with((host, repository) => {
+      const softly = { ...host, cmdline: `rw composefs=?${first}` };
+      expect(blessSteps(softly)).toEqual([]);
+      bless(softly, repository);
+    });
+    expect(machine.names(MENU)).toEqual(["bootc_debian-14-0.conf", "bootc_debian-14-1+3.conf"]);
+    machine.with((host) => {
+      expect(blessSteps({ ...host, cmdline: `rw composefs=?${second}` })).toHaveLength(1);
+    });
+  });
+
   test("one that did not is left, and stays as it is when the one before it comes up", async () => {
     using machine = new TestMachine();
     const { first } = await updated(machine);

@@ -5,6 +5,7 @@ import type { GrubEnv } from "../../src/formats/grubenv.ts";
 import { understand } from "../../src/model/deployments.ts";
 import { afterBoot, grubCounter } from "../../src/model/grub-counter.ts";
 import type { MenuEntry } from "../../src/model/menu-entry.ts";
+import { isSoftRebooted } from "../../src/model/soft-reboot.ts";
 import { type BootPlace, ENTRIES } from "../bootloader/boot-place.ts";
 import { readMenu, replaceEntries } from "../bootloader/entries.ts";
 import { changeGrubEnv, readGrubEnv } from "../bootloader/grub-counter.ts";
@@ -23,8 +24,9 @@ export function blessSteps(host: Host): string[] {
   if (host.running === undefined) return [];
   const { id } = host.running;
   const name = id.slice(0, 12);
+  const tried = wasTried(host, id);
   if (host.loader === "grub") {
-    const change = grubChange(host, id);
+    const change = tried ? grubChange(host, id) : undefined;
     if (change === undefined) return [];
     return change === "settle"
       ? ["let the boot menu begin with what GRUB has fallen back to"]
@@ -33,7 +35,7 @@ export function blessSteps(host: Host): string[] {
   const [first] = host.places;
   return [
     ...host.places
-      .filter((place) => countedEntries(host, place, id).length > 0)
+      .filter((place) => tried && countedEntries(host, place, id).length > 0)
       .map(({ path }) => `count the boots of ${name} no longer in ${path}`),
     ...outOfStep(host).map(
       ({ place }) => `give ${place.path} the menu and the kernels of ${first.path}`,
@@ -48,12 +50,21 @@ export function blessSteps(host: Host): string[] {
 export function bless(host: Host, repository: Repository): void {
   if (host.running === undefined) return;
   const { id } = host.running;
+  const tried = wasTried(host, id);
   if (host.loader === "grub") {
-    blessGrub(host, repository, id);
+    if (tried) blessGrub(host, repository, id);
     return;
   }
-  for (const place of host.places.toReversed()) forgetCount(host, place, id);
+  if (tried) for (const place of host.places.toReversed()) forgetCount(host, place, id);
   bringInStep(host);
+}
+
+/**
+ * Whether the boot loader has tried what runs. After a soft reboot it has not: nothing says that its entry, its kernel and its
+ * initramfs on the boot partition would come up, so they are counted until they have.
+ */
+function wasTried({ cmdline }: Host, running: string): boolean {
+  return !isSoftRebooted(cmdline, running);
 }
 
 function countedEntries(host: Host, place: BootPlace, running: string): readonly MenuEntry[] {
