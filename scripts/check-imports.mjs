@@ -26,7 +26,7 @@ const LAYERS = [
     packages: ["node:", "fflate", "fzstd", "@hpcc-js/wasm-zstd"],
   },
   { name: "userspace/repository", may: ["src/", "userspace"], packages: ["node:"] },
-  { name: "userspace/container", may: ["src/", "userspace"], packages: [] },
+  { name: "userspace/container", may: ["src/", "userspace"], packages: ["node:"] },
   {
     name: "userspace/oci",
     may: ["src/", "userspace", "userspace/repository"],

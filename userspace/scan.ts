@@ -76,7 +76,7 @@ export function scanDirectory(linux: Linux, path: string, options: ScanOptions):
 class Scanner {
   readonly #linux: Linux;
   readonly #options: ScanOptions;
-  /** Those that have several names, by device and inode. */
+  /** By device and inode. */
   readonly #linked = new Map<string, Leaf>();
 
   constructor(linux: Linux, options: ScanOptions) {
@@ -115,9 +115,9 @@ class Scanner {
     }
   }
 
-  /** The leaf that another name of the inode made, or a new one. */
-  #linkedLeaf({ nlink, devMajor, devMinor, ino }: Statx, create: () => Leaf): Leaf {
-    if (!this.#options.hardlinks || nlink < 2) return create();
+  /** The leaf that another name of the inode made, or a new one. How many names it has, fuse-overlayfs does not know. */
+  #linkedLeaf({ devMajor, devMinor, ino }: Statx, create: () => Leaf): Leaf {
+    if (!this.#options.hardlinks) return create();
     const key = `${devMajor}:${devMinor}:${ino}`;
     const leaf = this.#linked.get(key) ?? create();
     this.#linked.set(key, leaf);

@@ -3,6 +3,7 @@
  * what the image's arguments (`kargs.d`) have gained and lost, and with the new image's digest.
  */
 import { parseArgument, splitCmdline } from "../formats/cmdline.ts";
+import type { HashName } from "../formats/digest.ts";
 import { applyKargChanges, kargChanges } from "../formats/kargs.ts";
 
 /** Whether an argument chooses the image. */
@@ -32,4 +33,15 @@ export function nextOptions(
 /** The argument for an image; `insecure`: it boots without fs-verity, too. */
 export function composefsArgument(id: string, insecure: boolean): string {
   return `composefs=${insecure ? "?" : ""}${id}`;
+}
+
+/** The same for an image of a format that is said; early releases of bootc and composefs-rs do not know it. */
+export function composefsDigestArgument(image: {
+  readonly id: string;
+  readonly erofs: 1 | 2;
+  readonly hash: HashName;
+  readonly insecure: boolean;
+}): string {
+  const { id, erofs, hash, insecure } = image;
+  return `composefs.digest=${insecure ? "?" : ""}v${erofs}-${hash}-12:${id}`;
 }

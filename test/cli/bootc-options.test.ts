@@ -113,10 +113,17 @@ const SURFACE: Readonly<Record<string, Options>> = {
     ...{ "--rootfs /mnt": "works", "--fatal-warnings": "works", "--list": "works" },
     ...{ "--skip utf8": "works", "--no-truncate": "works" },
   },
-  "container compute-composefs-digest": { "/target": "refused" },
+  "container compute-composefs-digest": {
+    ...{ "": "works", "/target": "works", "--write-dumpfile-to f": "works" },
+    "--erofs-version v2": "works",
+  },
   "container compute-composefs-digest-from-storage": { "": "refused" },
-  "container split-kernel-and-rootfs": { "--output /o": "refused" },
-  "container ukify": { "-- --output f": "refused" },
+  "container split-kernel-and-rootfs --output /o": { "": "works", "--rootfs /mnt": "works" },
+  "container ukify": {
+    ...{ "-- --output f": "works", "--rootfs /mnt": "works", "--karg a=1": "works" },
+    ...{ "--allow-missing-verity": "works", "--write-dumpfile-to f": "works" },
+    ...{ "--kernel-dir /k": "works", "--erofs-version v2": "works" },
+  },
   "container export": { "/target": "refused" },
   "container aboot": { "": "refused" },
   "image list": {

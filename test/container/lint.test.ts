@@ -202,5 +202,5 @@ test("what is booted: the kernel with the image's arguments, or a unified kernel
   expect(bootedKernel(rootfs)).toEqual({ version: "6.12", unified: false });
   write("boot/EFI/Linux/debian-13.efi");
   expect(bootedKernel(rootfs)).toEqual({ version: "debian-13", unified: true });
-  expect(found()).toEqual([]);
+  expect(found()).toEqual(["error uki"]);
 });

@@ -8,7 +8,6 @@ export type BootcCommand =
 const is = (...words: string[]): BootcCommand => ({ is: words });
 const refused = (why: string, hint: string): BootcCommand => ({ refused: [why, hint] });
 
-const UKI = "unified kernel images are neither built nor taken apart";
 const PODMAN = "there is no containers-storage of its own: images are in the repository";
 
 /** By its words. Of several that fit, the longest counts. */
@@ -43,15 +42,6 @@ export const BOOTC_COMMANDS: Readonly<Record<string, BootcCommand>> = {
   "install reset": refused(
     "a system does not make itself anew",
     "cfsboot etc diff lists what was changed in /etc; cfsboot install to-disk --wipe, from another system, begins anew",
-  ),
-  "container ukify": refused(
-    UKI,
-    "ukify(1) builds one; cfsboot image digest --bootable tells what goes into composefs=",
-  ),
-  "container split-kernel-and-rootfs": refused(UKI, "kernel and initrd stay in the image"),
-  "container compute-composefs-digest": refused(
-    "the digest is that of an image, not of a directory",
-    "cfsboot image pull oci:DIRECTORY NAME, then cfsboot image digest --bootable NAME",
   ),
   "container compute-composefs-digest-from-storage": refused(
     "the digest is that of an image in a repository",

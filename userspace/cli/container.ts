@@ -1,6 +1,7 @@
-/** `cfsboot container`: looks at an image from within its build. */
+/** `cfsboot container`: looks at an image from within its build, and takes part in it. */
 import { type Command, Option } from "commander";
 import type { LintFinding } from "../container/lint.ts";
+import { openRootfs, registerUki } from "./container-uki.ts";
 import { UsageError } from "./errors.ts";
 import { addExamples } from "./example.ts";
 import { printLines } from "./files.ts";
@@ -29,7 +30,7 @@ const MAX_SHOWN = 5;
 export function register(program: Command): void {
   const container = program
     .command("container")
-    .description("check an image while it is built, and see what it boots with");
+    .description("check an image while it is built, and make what boots it");
   const collect = (name: string, names: readonly string[]) => [...names, name];
   addExamples(
     container
@@ -59,6 +60,7 @@ export function register(program: Command): void {
       .action(inspect),
     "cfsboot container inspect --json",
   );
+  registerUki(container);
 }
 
 async function lintRootfs(flags: LintFlags): Promise<void> {
@@ -112,10 +114,10 @@ function lines(found: readonly LintFinding[], truncate: boolean): string[] {
 }
 
 async function inspect(flags: InspectFlags): Promise<void> {
-  const { bootedKernel, containerKargs } = await import("../container/kernels.ts");
+  const { bootedKernel, bootedKargs } = await import("../container/kernels.ts");
   const { currentPlatform } = await import("../oci/platform.ts");
   using rootfs = await openRootfs(flags.rootfs);
-  const kargs = containerKargs(rootfs, currentPlatform().architecture);
+  const kargs = bootedKargs(rootfs, currentPlatform().architecture);
   const kernel = bootedKernel(rootfs);
   const document = { kargs, kernel: kernel ?? null };
   if (flags.json || flags.format === "json") {
@@ -130,14 +132,4 @@ async function inspect(flags: InspectFlags): Promise<void> {
     `Kernel: ${version}${kernel?.unified ? " (unified kernel image)" : ""}\n`,
     `Kernel arguments: ${kargs.join(" ") || "none"}\n`,
   ]);
-}
-
-async function openRootfs(path: string) {
-  const { Rootfs } = await import("../container/rootfs.ts");
-  const { linux } = await import("../linux.ts");
-  try {
-    return new Rootfs(linux, path);
-  } catch (error) {
-    throw new Error(path, { cause: error });
-  }
 }

@@ -3,7 +3,9 @@ import { display, toText } from "../../src/formats/bytestring.ts";
 import { BOOT_CHECKS, type BootCheck, type Finding } from "../../src/model/boot-checks.ts";
 import { bootedKernel, checkContainer, containerKargs, kernelsOf } from "./kernels.ts";
 import { userDrift, varDrift } from "./lint-drift.ts";
+import { mismatchedUkis, unreadableUkis } from "./lint-ukis.ts";
 import type { Rootfs } from "./rootfs.ts";
+import { ukisOf } from "./ukis.ts";
 
 export type LintLevel = "error" | "warning";
 
@@ -98,6 +100,18 @@ const LINTS: readonly RunnableLint[] = [
     },
   },
   {
+    name: "uki",
+    level: "error",
+    what: "unified kernel images and their addons can be read, and are for this architecture",
+    run: ({ rootfs, architecture }) => unreadableUkis(rootfs, architecture),
+  },
+  {
+    name: "uki-digest",
+    level: "error",
+    what: "unified kernel images boot this root file system (which is not asked of a running one)",
+    run: ({ rootfs }) => mismatchedUkis(rootfs),
+  },
+  {
     name: "utf8",
     level: "error",
     what: "names and targets of symlinks are UTF-8",
@@ -158,11 +172,11 @@ const LINTS: readonly RunnableLint[] = [
   {
     name: "nonempty-boot",
     level: "warning",
-    what: "/boot is empty, but for /boot/EFI",
+    what: "/boot is empty, but for /boot/EFI and dump files of unified kernel images",
     run: ({ rootfs }) =>
       rootfs
         .names("/boot")
-        .filter((name) => name !== "EFI")
+        .filter((name) => name !== "EFI" && !belongsToUki(rootfs, name))
         .map((name) => `/boot/${name} is not in what is booted`),
   },
   {
@@ -186,6 +200,11 @@ const LINTS: readonly RunnableLint[] = [
     }),
   ),
 ];
+
+/** Whether something in `/boot` was put there with a unified kernel image. */
+function belongsToUki(rootfs: Rootfs, name: string): boolean {
+  return ukisOf(rootfs).some(({ stem }) => name === `${stem}.dump`);
+}
 
 /** All that there are, in the order in which they run. */
 export function listLints(): readonly Lint[] {

@@ -24,10 +24,13 @@ export type FileType = "file" | "directory" | "symlink" | "other";
 
 /** Paths are absolute. What is mounted in the directory is left out: a build has mounts that its image has not. */
 export class Rootfs implements Disposable {
+  /** The directory, as it was given. */
+  readonly path: string;
   readonly #linux: Linux;
   readonly #root: Fd;
 
   constructor(linux: Linux, path: string) {
+    this.path = path;
     this.#linux = linux;
     this.#root = linux.openat(AT_FDCWD, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   }
@@ -78,6 +81,14 @@ export class Rootfs implements Disposable {
       } catch (error) {
         throw new Error(path, { cause: error });
       }
+    });
+  }
+
+  /** Where a file or directory is on this machine, for programs that open it themselves; `undefined` if there is none. */
+  placeOf(path: string): string | undefined {
+    return this.#with(fromText(path), O_PATH, (fd) => {
+      const link = toBytes(fromText(`/proc/self/fd/${fd}`));
+      return toText(this.#linux.readlinkat(AT_FDCWD, link));
     });
   }
 
