@@ -43,8 +43,6 @@ export interface HostFacts {
   readonly usrOverlay: UsrOverlay | undefined;
   /** Whether the disk can only be read. */
   readonly readOnly: boolean;
-  /** Why a soft reboot could not bring up a deployment, by its id; absent: that is not known. */
-  readonly softReboot?: ReadonlyMap<string, readonly string[]>;
   /** Ids of the deployments that go when the staged one takes over. */
   readonly dropped: ReadonlySet<string>;
   readonly foreign: readonly ForeignEntry[];
@@ -107,8 +105,6 @@ export interface DeploymentStatus {
   readonly localKargs: { readonly added: readonly string[]; readonly deleted: readonly string[] };
   /** Why it would not come up. */
   readonly damage: readonly string[];
-  /** Why a soft reboot could not bring it up; `null`: that is not known. */
-  readonly softRebootObstacles: readonly string[] | null;
 }
 
 export interface HostStatus {
@@ -261,7 +257,7 @@ function bootEntry(one: Deployment, facts: HostFacts): BootEntry {
     cachedUpdate: null,
     incompatible: false,
     pinned: one.pinned,
-    softRebootCapable: facts.softReboot?.get(one.id)?.length === 0,
+    softRebootCapable: false,
     downloadOnly: one.downloadOnly,
     store: null,
     ostree: null,
@@ -310,7 +306,6 @@ function deploymentStatus(one: Deployment, index: number, facts: HostFacts): Dep
     options: entry.bls.options ?? null,
     localKargs: { added, deleted },
     damage: one.damage,
-    softRebootObstacles: facts.softReboot?.get(one.id) ?? null,
   };
 }
 
