@@ -12,8 +12,9 @@ import {
 import { type Deployment, hasLostOrigin, type Machine } from "../../src/model/deployments.ts";
 import { listTags, openImage } from "../oci/image.ts";
 import type { Repository } from "../repository/repository.ts";
+import { containerTree } from "./container-tree.ts";
 import { DEPLOY, type Host } from "./host.ts";
-import { kernelOf, readImageTree } from "./image-facts.ts";
+import { linuxOf, readImageTree, ukiOf } from "./image-facts.ts";
 import { originName } from "./state.ts";
 
 /**
@@ -57,19 +58,29 @@ export function originFollowing(
   // what it was made of is in the repository, and stays what it is known by
   if (origin !== undefined && !hasLostOrigin(deployment)) return setOriginImage(origin, image);
   const found = findManifests(repository, { deployments: [deployment] });
+  const manifestDigest = origin?.manifestDigest ?? found.get(id);
   const made = newOrigin({
     image,
     bootType: entry.bootType,
-    bootDigest: entry.bootType === "uki" ? undefined : bootDigestOf(repository, id),
-    manifestDigest: origin?.manifestDigest ?? found.get(id),
+    bootDigest: bootDigestOf(repository, deployment, manifestDigest),
+    manifestDigest,
   });
   if (origin === undefined) return made;
   return setOriginKargs(setOriginPinned(made, origin.pinned), origin.kargs);
 }
 
-function bootDigestOf(repository: Repository, id: string): string {
+/** As a new deployment has it; `undefined` of a unified kernel image, if the container image that has it is not known. */
+function bootDigestOf(
+  repository: Repository,
+  { id, entry }: Deployment,
+  manifestDigest: string | undefined,
+): string | undefined {
   try {
-    return kernelOf(repository, readImageTree(repository, id)).digest;
+    if (entry.bootType === "bls")
+      return linuxOf(repository, readImageTree(repository, id)).bootDigest;
+    if (manifestDigest === undefined) return undefined;
+    const image = openImage(repository, `@${manifestDigest}`);
+    return ukiOf(repository, containerTree(repository, image)).bootDigest;
   } catch (error) {
     throw new Error(`write a new origin file for ${id.slice(0, 12)}`, { cause: error });
   }
