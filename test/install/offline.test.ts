@@ -175,6 +175,17 @@ describe("a disk", () => {
     expect(list("loader")).not.toContain("random-seed");
   });
 
+  test("has directories on the ESP that need not grow for further kernels and menus", () => {
+    for (const path of ["EFI/Linux", "loader"]) {
+      expect(list(path)).not.toContain("cfsboot-room");
+      const clusters = [...run("mshowfat", "-i", esp, `::${path}`).matchAll(/<(\d+)(?:-(\d+))?/g)]
+        .map(([, first, last = first]) => Number(last) - Number(first) + 1)
+        .reduce((sum, count) => sum + count, 0);
+      const [, size] = /^cluster size: (\d+) sectors$/m.exec(run("minfo", "-i", esp, "::")) ?? [];
+      expect(clusters * Number(size) * 512).toBeGreaterThanOrEqual(8192);
+    }
+  });
+
   test("boots the deployment by the arguments that were asked for, with its kernel", () => {
     const id = deployment();
     const options = /^options (.*)$/m.exec(entry())?.[1];

@@ -7,6 +7,7 @@ import { O_CLOEXEC, O_NOFOLLOW, O_RDONLY, RENAME_EXCHANGE } from "../../src/linu
 import { createFile, exists, removeTree, withDirectory } from "../../src/linux/directories.ts";
 import type { Fd, Linux } from "../../src/linux/linux.ts";
 import { DIRECTORY_MODE, FILE_MODE } from "./boot-place.ts";
+import { makeName } from "./directory-room.ts";
 import { discard, settleNames } from "./discard.ts";
 import { temporaryName, temporaryNames } from "./temporary-names.ts";
 
@@ -80,10 +81,10 @@ export function putInPlace(
 /** Makes it, each file durable; what is there now, in the item's order. */
 function write(linux: Linux, parent: Fd, name: string, item: Item): Content[] {
   if (typeof item === "function") {
-    createFile(linux, parent, name, item(), FILE_MODE);
+    makeName(linux, parent, () => createFile(linux, parent, name, item(), FILE_MODE));
     return [contentAt(linux, parent, name)];
   }
-  linux.mkdirat(parent, name, DIRECTORY_MODE);
+  makeName(linux, parent, () => linux.mkdirat(parent, name, DIRECTORY_MODE));
   withDirectory(linux, parent, name, (directory) => {
     for (const [file, content] of item) createFile(linux, directory, file, content(), FILE_MODE);
     linux.fsync(directory);

@@ -34,6 +34,7 @@ import {
   FILE_MODE,
   GRUB_SCRIPT,
 } from "./boot-place.ts";
+import { makeName, makeRoom } from "./directory-room.ts";
 import { discard, mayBeShared, mayHaveMoved, settleNames } from "./discard.ts";
 import { copyForeign, moveForeign, unreadableIn } from "./foreign-files.ts";
 import { temporaryName, temporaryNames } from "./temporary-names.ts";
@@ -144,6 +145,7 @@ export function replaceEntries(
   try {
     makeDirectories(linux, place.directory, LOADER, DIRECTORY_MODE);
     withDirectory(linux, place.directory, LOADER, (loader) => {
+      makeRoom(linux, loader);
       if (path === ENTRIES) replaceLive(linux, place, loader, files);
       else {
         discard(linux, loader, nameOf(path));
@@ -188,7 +190,7 @@ function writeEntries(
   const others = live === undefined ? [] : [...live.foreign, ...live.unreadable];
   const foreign = others.filter(({ displayName }) => !names.has(displayName));
   let left: Path[] = [];
-  linux.mkdirat(loader, name, DIRECTORY_MODE);
+  makeName(linux, loader, () => linux.mkdirat(loader, name, DIRECTORY_MODE));
   withDirectory(linux, loader, name, (to) => {
     if (foreign.length > 0) {
       withDirectory(linux, loader, nameOf(ENTRIES), (from) => {

@@ -14,6 +14,7 @@ import { type Fd, isErrno, type Linux } from "../../src/linux/linux.ts";
 import { artifactName, artifactOf, isUkiName, ukiName } from "../../src/model/menu-entry.ts";
 import { type Content, contentAt, discardUnplaced, measure, putInPlace } from "./aside.ts";
 import { type BootPlace, DIRECTORY_MODE } from "./boot-place.ts";
+import { makeRoom } from "./directory-room.ts";
 import { discard } from "./discard.ts";
 
 /** The files of a kernel's directory, in the order in which they are digested. */
@@ -194,6 +195,7 @@ export function writeKernel(
   try {
     makeDirectories(linux, place.directory, path, DIRECTORY_MODE);
     withDirectory(linux, place.directory, path, (parent) => {
+      makeRoom(linux, parent);
       discardUnfinished(linux, parent);
       if (source.kind === "linux") {
         const files = new Map(KERNEL_FILES.map((file) => [file, source[file]]));

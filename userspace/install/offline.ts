@@ -7,6 +7,7 @@
  */
 import {
   closeSync,
+  existsSync,
   fsyncSync,
   mkdirSync,
   openSync,
@@ -21,6 +22,7 @@ import {
 import { basename, dirname, join, resolve } from "node:path";
 import type { Linux } from "../../src/linux/linux.ts";
 import { LUKS_RESERVE } from "../../src/model/encryption.ts";
+import { ROOM_NAMES } from "../bootloader/directory-room.ts";
 import { openExplicitHost } from "../deployment/explicit-host.ts";
 import type { StagePlan } from "../deployment/stage.ts";
 import { TemporaryDirectory } from "../oci/temporary.ts";
@@ -160,7 +162,9 @@ function writeDisk(
       const image = `${basename(file)}@@${partition.start}`;
       // without its checks, which know geometries that floppies had
       const how = { cwd: dirname(file), env: { MTOOLS_SKIP_CHECK: "1" } };
+      const room = writeRoom(directory);
       runProgram("mcopy", ["-i", image, "-s", "-m", "-Q", ...names, "::/"], how);
+      if (room.length > 0) runProgram("mdel", ["-i", image, ...room], how);
     } else {
       requireFits(directory, roomOnDisk(plan, true).rootRoom);
       writeRoot(file, plan, partition, passphrase, (to, { start, size }) => {
@@ -175,6 +179,18 @@ function writeDisk(
   } finally {
     closeSync(fd);
   }
+}
+
+/** Files for which directories of the menu and of kernels become large (see `makeRoom`). Returns their paths for mdel(1). */
+function writeRoom(directory: string): string[] {
+  return ["EFI/Linux", "EFI/Linux/bootc", "loader"]
+    .filter((path) => existsSync(join(directory, path)))
+    .flatMap((path) =>
+      ROOM_NAMES.map((name) => {
+        writeFileSync(join(directory, path, name), "");
+        return `::/${path}/${name}`;
+      }),
+    );
 }
 
 /** Lets `write` make the root where it belongs, or encrypts what it has made in a file of its own. */

@@ -15,6 +15,7 @@ const PACKAGES: Readonly<Record<string, string>> = {
   losetup: "util-linux",
   partx: "util-linux",
   mcopy: "mtools",
+  mdel: "mtools",
   "mkfs.btrfs": "btrfs-progs",
   "mkfs.vfat": "dosfstools",
   "mkfs.xfs": "xfsprogs",

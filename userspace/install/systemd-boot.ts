@@ -7,6 +7,7 @@ import type { Fd, Linux } from "../../src/linux/linux.ts";
 import { findFile } from "../../src/model/boot-resources.ts";
 import { architectureOf } from "../../src/model/disk-layout.ts";
 import { DIRECTORY_MODE, FILE_MODE } from "../bootloader/boot-place.ts";
+import { makeRoom } from "../bootloader/directory-room.ts";
 import { readContent } from "../deployment/image-content.ts";
 import type { Repository } from "../repository/repository.ts";
 import { type EfiProgram, writeEfiProgram } from "./efi-program.ts";
@@ -67,9 +68,11 @@ export function writeSystemdBoot(
   program: SystemdBoot,
   randomSeed: boolean,
 ): boolean {
-  for (const directory of ["EFI/Linux", "loader/entries"]) {
+  for (const directory of ["EFI/Linux", "loader"]) {
     makeDirectories(linux, esp, directory, DIRECTORY_MODE);
+    withDirectory(linux, esp, directory, (fd) => makeRoom(linux, fd));
   }
+  makeDirectories(linux, esp, "loader/entries", DIRECTORY_MODE);
   withDirectory(linux, esp, "loader", (loader) => {
     createIfMissing(linux, loader, "loader.conf", Buffer.from(MENU_TIMEOUT), FILE_MODE);
     createIfMissing(linux, loader, "entries.srel", Buffer.from("type1\n"), FILE_MODE);
