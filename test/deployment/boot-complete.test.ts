@@ -18,13 +18,11 @@ import {
   serializeGrubEnv,
   setGrubEnv,
 } from "../../src/formats/grubenv.ts";
-import { AT_FDCWD } from "../../src/linux/constants.ts";
 import { findDeployment } from "../../src/model/deployments.ts";
 import { planDelete, planRollback } from "../../src/model/menu-plan.ts";
 import { updateTrouble } from "../../src/model/update-outcome.ts";
 import { bless, blessSteps } from "../../userspace/deployment/bless.ts";
 import { changeMenu } from "../../userspace/deployment/change.ts";
-import { finalize } from "../../userspace/deployment/finalize.ts";
 import { readUpdateRecord } from "../../userspace/deployment/outcome.ts";
 import { removeUnfinished } from "../../userspace/deployment/unfinished.ts";
 import { linux } from "../../userspace/linux.ts";
@@ -36,11 +34,6 @@ beforeEach((ctx) => {
 
 const MENU = "esp/loader/entries";
 const GRUBENV = "esp/grub/grubenv";
-
-function shutDown(machine: TestMachine) {
-  const etc = { dirfd: AT_FDCWD, path: machine.etc(), name: "/etc" };
-  return machine.with((host, repository) => finalize(host, repository, { etc, strategy: "fail" }));
-}
 
 /** What `cfsboot boot-complete` does once the machine has come up. Returns whether there was something to do. */
 function comeUp(machine: TestMachine): boolean {
@@ -67,7 +60,7 @@ async function updated(
   machine.boot();
   comeUp(machine);
   const second = await machine.stage({ version: "14" }, { counted });
-  shutDown(machine);
+  machine.shutDown();
   return { first, second };
 }
 
@@ -234,7 +227,7 @@ describe("GRUB", () => {
       changeMenu(host, seen, planDelete(seen, findDeployment(seen, second))),
     );
     const third = await machine.stage({ version: "15" });
-    shutDown(machine);
+    machine.shutDown();
     expect(variables(machine)).toEqual({ counter: "3", success: "0", counted: third });
   });
 
@@ -255,7 +248,7 @@ describe("GRUB", () => {
     await updated(machine);
     machine.boot();
     await machine.stage({ version: "15" }, { counted: false });
-    shutDown(machine);
+    machine.shutDown();
     expect(variables(machine)).toMatchObject({ counter: undefined, counted: undefined });
     expect(choose(machine)).toBe(0);
   });
@@ -283,7 +276,7 @@ describe("GRUB", () => {
       const first = await machine.stage({ version: "13" }, { counted: false });
       expect(machine.boot()).toBe(first);
       const second = await machine.stage({ version: "14" });
-      expect(shutDown(machine)).toMatchObject({ done: true });
+      expect(machine.shutDown()).toMatchObject({ done: true });
       expect(machine.boot()).toBe(second);
       if (what === "damaged") expect(machine.read(GRUBENV)).toBe("theirs\n");
     },

@@ -2,10 +2,8 @@
 import { existsSync, mkdirSync, readFileSync, readlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeEach, expect, test } from "vitest";
-import { AT_FDCWD } from "../../src/linux/constants.ts";
 import { planDelete, planRollback } from "../../src/model/menu-plan.ts";
 import { changeMenu, setPinned } from "../../userspace/deployment/change.ts";
-import { finalize } from "../../userspace/deployment/finalize.ts";
 import { collect } from "../../userspace/deployment/gc.ts";
 import { linux } from "../../userspace/linux.ts";
 import { type OsImage, TestMachine } from "./machine.ts";
@@ -13,15 +11,6 @@ import { type OsImage, TestMachine } from "./machine.ts";
 beforeEach((ctx) => {
   if (linux.geteuid() !== 0) ctx.skip("not root: the owners in /etc cannot be made");
 });
-
-function shutDown(machine: TestMachine) {
-  return machine.with((host, repository) =>
-    finalize(host, repository, {
-      etc: { dirfd: AT_FDCWD, path: machine.etc(), name: "/etc" },
-      strategy: "fail",
-    }),
-  );
-}
 
 const FIRST: OsImage = { version: "13", etc: { "app.conf": "one\n", unchanged: "a\n" } };
 const SECOND: OsImage = {
@@ -76,7 +65,7 @@ test("an update is staged, merged and booted at the next start, and not before",
   expect(machine.names(MENU)).toEqual(["bootc_debian-13-0.conf"]);
   writeFileSync(machine.etc("later"), "after it was staged\n");
 
-  expect(shutDown(machine)).toMatchObject({ done: true, id: second });
+  expect(machine.shutDown()).toMatchObject({ done: true, id: second });
   expect(machine.names(MENU)).toEqual(["bootc_debian-14-0.conf", "bootc_debian-14-1+3.conf"]);
   expect(machine.names("esp/loader")).toEqual(["entries"]);
   expect(machine.boot()).toBe(second);
@@ -104,11 +93,11 @@ test("an update is staged, merged and booted at the next start, and not before",
 
 test("shutting down twice, or with nothing staged, changes nothing", async () => {
   using machine = await installed();
-  expect(shutDown(machine)).toEqual({ done: false, why: "nothing is staged" });
+  expect(machine.shutDown()).toEqual({ done: false, why: "nothing is staged" });
   await machine.stage(SECOND);
-  shutDown(machine);
+  machine.shutDown();
   const after = machine.names(MENU);
-  expect(shutDown(machine)).toMatchObject({ done: false });
+  expect(machine.shutDown()).toMatchObject({ done: false });
   expect(machine.names(MENU)).toEqual(after);
 });
 
@@ -116,7 +105,7 @@ test("what is only downloaded stays as it is, and is gone with the boot", async 
   using machine = await installed();
   const first = machine.running!;
   const second = await machine.stage(SECOND, { locked: true });
-  expect(shutDown(machine)).toEqual({ done: false, why: "what is staged is only downloaded" });
+  expect(machine.shutDown()).toEqual({ done: false, why: "what is staged is only downloaded" });
   expect(machine.boot()).toBe(first);
   machine.with((host, repository, seen) => {
     expect(seen).toMatchObject({
@@ -140,11 +129,11 @@ test("the same kernel is kept once, and goes with the last that boots it (bootc#
   using machine = await installed();
   const first = machine.running!;
   const second = await machine.stage(SECOND);
-  shutDown(machine);
+  machine.shutDown();
   machine.boot();
   expect(machine.names("esp/EFI/Linux")).toEqual([`bootc_composefs-${first}`]);
   const third = await machine.stage({ ...SECOND, version: "15", kernel: "7.0" });
-  shutDown(machine);
+  machine.shutDown();
   expect(machine.boot()).toBe(third);
   machine.with((host, repository) => collect(host, repository));
   expect(machine.names("esp/EFI/Linux")).toEqual(
@@ -161,7 +150,7 @@ test("arguments of the kernel: the machine's stay, the image's come and go", asy
   );
   machine.boot();
   const second = await machine.stage({ ...SECOND, kargs: ["quiet", "b"] });
-  shutDown(machine);
+  machine.shutDown();
   machine.boot();
   machine.with((_host, _repository, { booted }) => {
     expect(booted!.entry.bls.options).toBe(`root=UUID=1 rw local composefs=?${second} quiet b`);
@@ -172,7 +161,7 @@ test("a rollback goes back, with /etc as it was; and forth", async () => {
   using machine = await installed();
   const first = machine.running!;
   const second = await machine.stage(SECOND);
-  shutDown(machine);
+  machine.shutDown();
   machine.boot();
   for (const expected of [first, second]) {
     machine.with((host, _repository, seen) => {
@@ -192,7 +181,7 @@ test("pinned ones outlive updates; deleted ones and their files go (bootc#904)",
   const ids = [first];
   for (const version of ["14", "15"]) {
     ids.push(await machine.stage({ version, kernel: version }));
-    shutDown(machine);
+    machine.shutDown();
     machine.boot();
     machine.with((host, repository) => collect(host, repository));
   }
@@ -218,7 +207,7 @@ test("files of others in the menu stay, whatever happens (bootc#2228)", async ()
   await machine.stage(SECOND);
   writeFileSync(join(machine.path, MENU, "later.conf"), "efi /x.efi\n");
   mkdirSync(join(machine.path, "esp/EFI/Linux/other"));
-  shutDown(machine);
+  machine.shutDown();
   machine.boot();
   machine.with((host, repository, seen) => {
     changeMenu(host, seen, planRollback(seen, undefined, false));

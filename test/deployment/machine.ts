@@ -6,6 +6,7 @@ import { AT_FDCWD, O_CLOEXEC, O_DIRECTORY, O_RDONLY } from "../../src/linux/cons
 import type { Linux } from "../../src/linux/linux.ts";
 import { type Machine, understand } from "../../src/model/deployments.ts";
 import { espPlace, grubPlace } from "../../userspace/bootloader/boot-place.ts";
+import { finalize } from "../../userspace/deployment/finalize.ts";
 import type { Host, Loader } from "../../userspace/deployment/host.ts";
 import { observe } from "../../userspace/deployment/observe.ts";
 import {
@@ -167,6 +168,12 @@ export class TestMachine implements Disposable {
       else stage(host, repository, plan);
       return plan.id;
     });
+  }
+
+  /** Does what a shutdown does with what is staged. */
+  shutDown() {
+    const etc = { dirfd: AT_FDCWD, path: this.etc(), name: "/etc" };
+    return this.with((host, repository) => finalize(host, repository, { etc, strategy: "fail" }));
   }
 
   /** Starts anew: what the menu has first runs, with its own /etc, and /run is empty. */

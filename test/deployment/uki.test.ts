@@ -5,9 +5,7 @@ import { join } from "node:path";
 import { beforeEach, expect, test } from "vitest";
 import { toHex } from "../../src/formats/digest.ts";
 import { writeErofs } from "../../src/formats/erofs/writer.ts";
-import { AT_FDCWD } from "../../src/linux/constants.ts";
 import { understand } from "../../src/model/deployments.ts";
-import { finalize } from "../../userspace/deployment/finalize.ts";
 import { collect } from "../../userspace/deployment/gc.ts";
 import { observe } from "../../userspace/deployment/observe.ts";
 import { planRepair, repair } from "../../userspace/deployment/repair.ts";
@@ -19,15 +17,6 @@ import { bootTree, uki, withUki } from "./uki-image.ts";
 beforeEach((ctx) => {
   if (linux.geteuid() !== 0) ctx.skip("not root: the owners in /etc cannot be made");
 });
-
-function shutDown(machine: TestMachine) {
-  return machine.with((host, repository) =>
-    finalize(host, repository, {
-      etc: { dirfd: AT_FDCWD, path: machine.etc(), name: "/etc" },
-      strategy: "fail",
-    }),
-  );
-}
 
 const MENU = "esp/loader/entries";
 const UKIS = "esp/EFI/Linux/bootc";
@@ -68,7 +57,7 @@ test("updates bring their own, and what no deployment boots goes", async () => {
   const ids = [first];
   for (const version of ["14", "15"]) {
     ids.push(await machine.stage(await withUki(machine, { version })));
-    expect(shutDown(machine)).toMatchObject({ done: true });
+    expect(machine.shutDown()).toMatchObject({ done: true });
     expect(machine.boot()).toBe(ids.at(-1));
   }
   machine.with((host, repository) => collect(host, repository));
@@ -133,10 +122,10 @@ test("a machine goes from kernels to unified ones and back, and keeps what finds
   const first = await machine.stage({ version: "13" }, { counted: false });
   machine.boot();
   await machine.stage(await withUki(machine, { version: "14" }));
-  shutDown(machine);
+  machine.shutDown();
   expect(machine.boot()).not.toBe(first);
   const third = await machine.stage({ version: "15" });
-  shutDown(machine);
+  machine.shutDown();
   expect(machine.boot()).toBe(third);
   machine.with((_host, _repository, { deployments }) => {
     expect(deployments.map(({ entry }) => entry.bootType)).toEqual(["bls", "uki"]);
