@@ -33,6 +33,8 @@ export interface OsImage {
   readonly files?: readonly TarFile[];
   /** Files of the initramfs; absent: those that it takes. */
   readonly initramfs?: readonly CpioFile[];
+  /** Without a kernel beside the unified one. */
+  readonly unifiedOnly?: boolean;
   /** What a second layer brings: files that the filesystem that boots has not, below `/boot`. */
   readonly boot?: readonly TarFile[];
 }
@@ -52,11 +54,15 @@ export function osLayer(os: OsImage) {
       `ID=debian\nPRETTY_NAME="Debian ${version}"\nVERSION_ID=${version}\n`,
     ),
     { path: "usr/lib/modules/6.12/" },
-    text("usr/lib/modules/6.12/vmlinuz", `kernel ${kernel}`),
-    text(
-      "usr/lib/modules/6.12/initramfs.img",
-      cpio([...initramfs, { name: "kernel", data: kernel }]).toString(),
-    ),
+    ...(os.unifiedOnly === true
+      ? []
+      : [
+          text("usr/lib/modules/6.12/vmlinuz", `kernel ${kernel}`),
+          text(
+            "usr/lib/modules/6.12/initramfs.img",
+            cpio([...initramfs, { name: "kernel", data: kernel }]).toString(),
+          ),
+        ]),
     { path: "usr/lib/bootc/" },
     { path: "usr/lib/bootc/kargs.d/" },
     text("usr/lib/bootc/kargs.d/10.toml", `kargs = ${JSON.stringify(kargs)}\n`),

@@ -79,12 +79,15 @@ test("one that boots another image is an error that tells both, and nothing is s
   await expect(machine.stage(none)).rejects.toThrow("has no composefs= on its command line");
 });
 
-test("GRUB does not boot it: that is said before anything is written", async () => {
+test("GRUB does not boot it: that is said before anything is written, or the other kernel is booted", async () => {
   using machine = new TestMachine("grub");
-  await expect(machine.stage(await withUki(machine, { version: "13" }))).rejects.toThrow(
+  const only: OsImage = { version: "13", unifiedOnly: true };
+  await expect(machine.stage(await withUki(machine, only))).rejects.toThrow(
     "the image boots with the unified kernel image /boot/EFI/Linux/debian.efi, and ",
   );
   expect(machine.names("esp")).toEqual([]);
+  const id = await machine.stage(await withUki(machine, { version: "14" }));
+  expect(machine.names(`esp/bootc_composefs-${id}`)).toEqual(["initrd", "vmlinuz"]);
 });
 
 test("it may name the image in both formats, and no other; each profile has to boot it", async () => {

@@ -27,6 +27,7 @@ import {
 import { HintedError } from "../../src/linux/hint.ts";
 import { checkUnified, type Finding } from "../../src/model/boot-checks.ts";
 import { deploymentTag } from "../../src/model/boot-gc.ts";
+import { findKernels, findUkis } from "../../src/model/boot-resources.ts";
 import { isLost, type Machine } from "../../src/model/deployments.ts";
 import { seeThrough } from "../../src/model/etc/see-through.ts";
 import type { EtcDirectory, FoundDirectory } from "../../src/model/etc/tree.ts";
@@ -63,8 +64,8 @@ import {
   kargsOf,
   kernelOf,
   labelOf,
+  linuxOf,
   readImageTree,
-  type UnifiedKernel,
 } from "./image-facts.ts";
 import { writeUpdateRecord } from "./outcome.ts";
 import { requireBoots } from "./sealed.ts";
@@ -168,9 +169,8 @@ export function planStage(
       "cfsboot status names the entry; without it the image can be staged",
     );
   }
-  const kernel = kernelOf(repository, containerTree(repository, image));
+  const kernel = kernelFor(host, repository, image);
   const { unified } = kernel;
-  if (unified !== undefined) requireUkiPlaces(host, unified);
   const insecure =
     unified === undefined
       ? mayBeInsecure(host, repository)
@@ -225,12 +225,16 @@ function mayBeInsecure({ running }: Host, repository: Repository): boolean {
   return repository.insecure && running?.insecure !== false;
 }
 
-function requireUkiPlaces({ places }: Host, { path }: UnifiedKernel): void {
+/** What the machine boots of an image: where GRUB boots, no unified kernel image. */
+function kernelFor({ places }: Host, repository: Repository, image: StoredImage): BootableKernel {
+  const tree = containerTree(repository, image);
+  const [uki] = findUkis(tree);
   const place = places.find(({ ukis }) => ukis === undefined);
-  if (place === undefined) return;
+  if (place === undefined || uki === undefined) return kernelOf(repository, tree);
+  if (findKernels(tree).length > 0) return linuxOf(repository, tree);
   throw new HintedError(
-    `the image boots with the unified kernel image ${path}, and ${place.path} is what GRUB reads`,
-    "systemd-boot boots unified kernel images; GRUB an image with /usr/lib/modules/VERSION/vmlinuz and initramfs.img, and none in /boot/EFI/Linux",
+    `the image boots with the unified kernel image ${uki.path}, and ${place.path} is what GRUB reads`,
+    "systemd-boot boots unified kernel images; GRUB an image with /usr/lib/modules/VERSION/vmlinuz and initramfs.img",
   );
 }
 
