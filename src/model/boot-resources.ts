@@ -2,6 +2,7 @@
 import { ascii, type ByteString, display, toText } from "../formats/bytestring.ts";
 import type { Directory, LeafContent, Node, Tree } from "../formats/tree.ts";
 import { sortedEntries } from "../formats/tree.ts";
+import { addonsOfUki, isAddonFile, isUkiFile } from "../formats/uki-names.ts";
 
 /** A regular file of an image. */
 export type RegularContent = Extract<LeafContent, { type: "inline" | "external" | "sparse" }>;
@@ -26,8 +27,6 @@ export interface ImageUki {
 
 const MODULES = ["usr", "lib", "modules"];
 const UKIS = ["boot", "EFI", "Linux"];
-const UKI_SUFFIX = ".efi";
-const ADDON_SUFFIX = ".addon.efi";
 
 /** The kernels of an image, in the byte order of their releases. */
 export function findKernels(tree: Tree): ImageKernel[] {
@@ -65,9 +64,8 @@ function ukisIn(directory: Directory, path: string): ImageUki[] {
     const inner = `${path}/${display(name)}`;
     if (node.type === "directory") return ukisIn(node, inner);
     const content = regular(node);
-    if (!name.endsWith(UKI_SUFFIX) || name.endsWith(ADDON_SUFFIX)) return [];
-    if (content === undefined) return [];
-    const addons = directory.entries.get(ascii(`${name}.extra.d`));
+    if (!isUkiFile(name) || content === undefined) return [];
+    const addons = directory.entries.get(addonsOfUki(name) as ByteString);
     return [{ path: inner, content, addons: addonsIn(addons) }];
   });
 }
@@ -77,7 +75,7 @@ function addonsIn(node: Node | undefined): Map<string, RegularContent> {
   if (node?.type !== "directory") return found;
   for (const [name, child] of sortedEntries(node)) {
     const content = regular(child);
-    if (content !== undefined && name.endsWith(ADDON_SUFFIX)) found.set(display(name), content);
+    if (content !== undefined && isAddonFile(name)) found.set(display(name), content);
   }
   return found;
 }

@@ -3,6 +3,7 @@ import type { BlsEntry } from "../formats/bls-entry.ts";
 import type { Tries } from "../formats/boot-count.ts";
 import { type ComposefsArgument, parseComposefsArguments } from "../formats/cmdline.ts";
 import { hashOfHexLength } from "../formats/digest.ts";
+import { UKI_SUFFIX } from "../formats/uki-names.ts";
 
 /** An entry of the boot menu that boots one of our deployments. */
 export interface MenuEntry {
@@ -24,7 +25,6 @@ export interface MenuEntry {
 }
 
 const PREFIX = "bootc_composefs-";
-const UKI_SUFFIX = ".efi";
 
 /** The name of the directory that belongs to an artifact. */
 export function artifactName(artifact: string): string {

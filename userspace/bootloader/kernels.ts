@@ -8,6 +8,7 @@
  * What a half-done write of anybody has left is seen as incomplete, never an error.
  */
 import { toText } from "../../src/formats/bytestring.ts";
+import { addonsOfUki, isAddonFile, ukiOfAddons } from "../../src/formats/uki-names.ts";
 import { DT_DIR, DT_REG } from "../../src/linux/constants.ts";
 import { ifThere, makeDirectories, withDirectory } from "../../src/linux/directories.ts";
 import { type Fd, isErrno, type Linux } from "../../src/linux/linux.ts";
@@ -19,9 +20,6 @@ import { discard } from "./discard.ts";
 
 /** The files of a kernel's directory, in the order in which they are digested. */
 export const KERNEL_FILES = ["vmlinuz", "initrd"] as const;
-
-const ADDONS_SUFFIX = ".extra.d";
-const ADDON_SUFFIX = ".addon.efi";
 
 export interface StoredKernel {
   /** What entries know it by: its name without the prefix (which early releases of bootc did not write). */
@@ -79,7 +77,7 @@ function listUkis(linux: Linux, place: BootPlace): readonly StoredKernel[] {
     const names = linux.readdir(parent).flatMap(({ name: bytes, type }) => {
       const name = toText(bytes) ?? "";
       if (type === DT_REG) return name;
-      return type === DT_DIR && isAddonsName(name) ? ukiOfAddons(name) : [];
+      return (type === DT_DIR ? ukiOfAddons(name) : undefined) ?? [];
     });
     return [...new Set(names)].filter(isUkiName).flatMap((name) => {
       const artifact = artifactOf(name);
@@ -108,17 +106,17 @@ function sizeOf(linux: Linux, place: BootPlace, name: string): number {
 /** The files of a kernel, as paths. */
 function filesOf(linux: Linux, parent: Fd, name: string): string[] {
   if (!isUkiName(name)) return KERNEL_FILES.map((file) => `${name}/${file}`);
-  return [name, ...addonsOf(linux, parent, name).map((file) => `${addonsName(name)}/${file}`)];
+  return [name, ...addonsOf(linux, parent, name).map((file) => `${addonsOfUki(name)}/${file}`)];
 }
 
 /** The names of a UKI's addons, sorted. */
 function addonsOf(linux: Linux, parent: Fd, name: string): string[] {
   const found = ifThere(() =>
-    withDirectory(linux, parent, addonsName(name), (directory) =>
+    withDirectory(linux, parent, addonsOfUki(name), (directory) =>
       linux.readdir(directory).map(({ name: bytes }) => toText(bytes) ?? ""),
     ),
   );
-  return (found ?? []).filter((file) => file.endsWith(ADDON_SUFFIX)).sort();
+  return (found ?? []).filter(isAddonFile).sort();
 }
 
 /**
@@ -153,17 +151,17 @@ function digestOf(linux: Linux, place: BootPlace, name: string): string | undefi
 
 /** The kernel that a place has under a name. */
 export function kernelAt(linux: Linux, place: BootPlace, name: string): KernelSource {
-  const path = `${parentOf(place, name)}/${name}`;
+  const parent = parentOf(place, name);
+  const path = `${parent}/${name}`;
   const at = (file: string) => contentAt(linux, place.directory, file);
   if (!isUkiName(name)) {
     return { kind: "linux", vmlinuz: at(`${path}/vmlinuz`), initrd: at(`${path}/initrd`) };
   }
-  const parent = parentOf(place, name);
   const addons = within(linux, place, parent, (directory) => addonsOf(linux, directory, name));
   return {
     kind: "uki",
     uki: at(path),
-    addons: new Map(addons.map((file) => [file, at(`${addonsName(path)}/${file}`)])),
+    addons: new Map(addons.map((file) => [file, at(`${addonsOfUki(path)}/${file}`)])),
   };
 }
 
@@ -202,7 +200,7 @@ export function writeKernel(
         putInPlace(linux, parent, name, files, digest);
         return;
       }
-      writeAddons(linux, parent, addonsName(name), source.addons);
+      writeAddons(linux, parent, addonsOfUki(name), source.addons);
       putInPlace(linux, parent, name, source.uki, digest);
     });
   } catch (error) {
@@ -230,7 +228,7 @@ function writeAddons(
 export function removeKernel(linux: Linux, place: BootPlace, name: string): boolean {
   if (artifactOf(name) === undefined) throw new Error(`${name} is no name of a kernel`);
   const [removed = false] = within(linux, place, parentOf(place, name), (parent) => {
-    const parts = isUkiName(name) ? [name, addonsName(name)] : [name];
+    const parts = isUkiName(name) ? [name, addonsOfUki(name)] : [name];
     return [parts.map((part) => discard(linux, parent, part)).includes(true)];
   });
   return removed;
@@ -248,11 +246,7 @@ export function removeUnfinishedKernels(linux: Linux, place: BootPlace): void {
 }
 
 function discardUnfinished(linux: Linux, parent: Fd): void {
-  discardUnplaced(
-    linux,
-    parent,
-    (name) => artifactOf(isAddonsName(name) ? ukiOfAddons(name) : name) !== undefined,
-  );
+  discardUnplaced(linux, parent, (name) => artifactOf(ukiOfAddons(name) ?? name) !== undefined);
 }
 
 /** What a directory of the place gives; nothing if there is none. */
@@ -263,18 +257,6 @@ function within<T>(
   action: (parent: Fd) => readonly T[],
 ): readonly T[] {
   return ifThere(() => withDirectory(linux, directory, path, action)) ?? [];
-}
-
-function addonsName(uki: string): string {
-  return uki + ADDONS_SUFFIX;
-}
-
-function isAddonsName(name: string): boolean {
-  return name.endsWith(ADDONS_SUFFIX);
-}
-
-function ukiOfAddons(name: string): string {
-  return name.slice(0, -ADDONS_SUFFIX.length);
 }
 
 /** Whether a file is not there or has nothing in it, as after a repair of a FAT file system. */

@@ -2,14 +2,13 @@
 import { sourceOf } from "../../src/formats/byte-source.ts";
 import { readPe } from "../../src/formats/pe.ts";
 import { readUki, type Uki } from "../../src/formats/uki.ts";
+import { addonsOfUki, isAddonFile, isUkiFile, UKI_SUFFIX } from "../../src/formats/uki-names.ts";
 import type { Rootfs } from "./rootfs.ts";
 
 const PLACE = "/boot/EFI/Linux";
 const MODULES = "/usr/lib/modules";
 /** Addons of all kernels. */
 const GLOBAL_ADDONS = "/boot/loader/addons";
-const SUFFIX = ".efi";
-const ADDON_SUFFIX = ".addon.efi";
 const MAX_SIZE = 2 ** 29;
 
 /** One file. */
@@ -23,13 +22,13 @@ export interface UkiFile {
 export function ukisOf(rootfs: Rootfs): UkiFile[] {
   const releases = rootfs.names(MODULES).map((name) => `${MODULES}/${name}`);
   const places = [...directoriesIn(rootfs, PLACE), ...releases];
-  return places.flatMap((place) => filesIn(rootfs, place, (name) => !name.endsWith(ADDON_SUFFIX)));
+  return places.flatMap((place) => filesIn(rootfs, place, isUkiFile));
 }
 
 /** The addons that go with these, and those for all. */
 export function addonsOf(rootfs: Rootfs, ukis: readonly UkiFile[]): UkiFile[] {
-  const places = [...ukis.map(({ path }) => `${path}.extra.d`), GLOBAL_ADDONS];
-  return places.flatMap((place) => filesIn(rootfs, place, (name) => name.endsWith(ADDON_SUFFIX)));
+  const places = [...ukis.map(({ path }) => addonsOfUki(path)), GLOBAL_ADDONS];
+  return places.flatMap((place) => filesIn(rootfs, place, isAddonFile));
 }
 
 /** What is in the file. Throws if it cannot be read as what it is said to be. */
@@ -57,7 +56,7 @@ function directoriesIn(rootfs: Rootfs, path: string): string[] {
 function filesIn(rootfs: Rootfs, place: string, take: (name: string) => boolean): UkiFile[] {
   return rootfs
     .names(place)
-    .filter((name) => name.endsWith(SUFFIX) && take(name))
-    .map((name) => ({ path: `${place}/${name}`, stem: name.slice(0, -SUFFIX.length) }))
+    .filter(take)
+    .map((name) => ({ path: `${place}/${name}`, stem: name.slice(0, -UKI_SUFFIX.length) }))
     .filter(({ path }) => rootfs.typeOf(path) === "file");
 }
